@@ -1,0 +1,168 @@
+"""Settings: two frozen dataclasses, checked on construction.
+
+`Config` holds what the dispatcher decides, `HttpConfig` what `HttpTransport` needs to talk HTTP. Times are seconds,
+sizes are bytes, counts are events unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Callable, Mapping
+
+if TYPE_CHECKING:
+    from typing_extensions import TypedDict
+
+    from gevent_dispatcher._stats import Delivery
+
+# RFC 9110, section 5.6.2: the characters that a header's name may have.
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+# RFC 9110, section 5.5: a value has no control characters but the tab; the wire carries Latin-1.
+_HEADER_VALUE = re.compile("[\t\x20-\x7e\x80-\xff]*\\Z")
+
+
+def _seconds(default: float, low: float, high: float) -> Any:
+    return field(default=default, metadata={"kind": float, "low": low, "high": high, "unit": "seconds"})
+
+
+def _count(default: int, low: int, high: int, unit: str) -> Any:
+    return field(default=default, metadata={"kind": int, "low": low, "high": high, "unit": unit})
+
+
+def _check_numbers(settings: Any) -> None:
+    for each in dataclasses.fields(settings):
+        if "kind" in each.metadata:
+            _check_number(each.name, getattr(settings, each.name), each.metadata)
+
+
+def _check_number(name: str, value: object, accepted: Mapping[str, Any]) -> None:
+    kinds = (int,) if accepted["kind"] is int else (int, float)
+    low, high = accepted["low"], accepted["high"]
+    is_number = isinstance(value, kinds) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:
+        noun = "a whole number" if accepted["kind"] is int else "a number"
+        expected = f"{noun} of {accepted['unit']} from {low} to {high}"
+        raise ValueError(f"{name}={value!r}: must be {expected}")
+
+
+def header_problem(name: object, value: object) -> str | None:
+    """What is wrong with a header, or None. The answer never contains the value: it may be a credential."""
+    if not isinstance(name, str) or not _HEADER_NAME.match(name):
+        return f"header name {name!r} is not a token"
+    if not isinstance(value, str):
+        return f"the value of header {name} is {type(value).__name__}, not str"
+    if not _HEADER_VALUE.match(value):
+        return f"the value of header {name} has a control character or is not Latin-1"
+    return None
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the dispatcher decides: merging, bounds, retries, exit.
+
+    Raises:
+        ValueError: a setting is outside its accepted range; the message has name, value and range.
+    """
+
+    # Most visitors in one request. 100 amortise a request's cost almost wholly; 1 turns merging off.
+    batch_size: int = _count(100, 1, 100_000, "visitors")
+    # The longest that an event waits for company: a second is invisible in results that are read by the hour.
+    flush_interval: float = _seconds(1.0, 0, 3600)
+    # A request is cut before it grows past this. Far below the API's limit: a retry then repeats little.
+    max_request_bytes: int = _count(1_000_000, 1_000, 3_500_000, "bytes")
+    # Bounds on everything pending: waiting, in flight, in backoff, handed over by other threads.
+    buffer_events: int = _count(10_000, 1, 100_000_000, "events")
+    buffer_bytes: int = _count(32 * 1024 * 1024, 1_000, 1 << 40, "bytes")
+    # Most greenlets sending at once, so most connections per host: 10 x 100 events carry 1 000 events/s at 1 s latency.
+    pool_size: int = _count(10, 1, 10_000, "greenlets")
+    # From dispatch to giving up. Ten minutes outlive a deployment or a failover of the endpoint.
+    delivery_timeout: float = _seconds(600.0, 0.1, 7 * 86_400)
+    # Exponential backoff with full jitter: the first wait is at most backoff_base, none exceeds backoff_max.
+    backoff_base: float = _seconds(0.5, 0.001, 3600)
+    backoff_max: float = _seconds(30.0, 0.001, 3600)
+    # What the exit handlers may spend, well under gunicorn's graceful_timeout of 30 s, and default of flush and close.
+    close_timeout: float = _seconds(3.0, 0, 3600)
+    # Called by senders, with one Delivery for each request that was settled.
+    on_delivery: Callable[[Delivery], None] | None = None
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+        if self.backoff_max < self.backoff_base:
+            raise ValueError(
+                f"backoff_max={self.backoff_max!r}: must not be below backoff_base={self.backoff_base!r} (seconds)"
+            )
+        if self.on_delivery is not None and not callable(self.on_delivery):
+            raise ValueError(f"on_delivery={self.on_delivery!r}: must be a callable that takes one Delivery")
+
+
+@dataclass(frozen=True)
+class HttpConfig:
+    """What `HttpTransport` needs to talk HTTP.
+
+    Raises:
+        ValueError: a setting is outside its accepted range; the message has name, value and range.
+    """
+
+    # To open a connection, TLS included. Three seconds survive one lost SYN.
+    connect_timeout: float = _seconds(3.0, 0.001, 3600)
+    # The longest silence while an answer is awaited.
+    read_timeout: float = _seconds(10.0, 0.001, 3600)
+    # One whole exchange, name look-up and trickling included.
+    request_timeout: float = _seconds(15.0, 0.001, 3600)
+    # Added to each request; a header of the event's own goes before one of the same name here.
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    # One verified context per process is made by the first sender when this is None.
+    ssl_context: Any | None = None
+    # None reads the environment as requests does; "" means no proxy at all.
+    proxy: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+        object.__setattr__(self, "headers", MappingProxyType(_checked_headers(self.headers)))
+        if self.ssl_context is not None and not hasattr(self.ssl_context, "wrap_socket"):
+            raise ValueError(f"ssl_context={self.ssl_context!r}: must be an ssl.SSLContext or None")
+        if self.proxy is not None and not isinstance(self.proxy, str):
+            raise ValueError(f"proxy={self.proxy!r}: must be a url, '' for none, or None for the environment's")
+
+
+def _checked_headers(headers: object) -> dict[str, str]:
+    if not isinstance(headers, Mapping):
+        raise ValueError(f"headers={headers!r}: must be a mapping of header names to values")
+    for name, value in headers.items():
+        problem = header_problem(name, value)
+        if problem:
+            raise ValueError(f"headers: {problem}")
+    return dict(headers)
+
+
+CONFIG_NAMES = frozenset(each.name for each in dataclasses.fields(Config))
+HTTP_NAMES = frozenset(each.name for each in dataclasses.fields(HttpConfig))
+
+if TYPE_CHECKING:
+
+    class HttpSettings(TypedDict, total=False):
+        """The keywords of HttpTransport, for type checkers."""
+
+        connect_timeout: float
+        read_timeout: float
+        request_timeout: float
+        headers: Mapping[str, str]
+        ssl_context: Any | None
+        proxy: str | None
+
+    class Settings(HttpSettings, total=False):
+        """The keywords of GeventEventDispatcher, for type checkers."""
+
+        batch_size: int
+        flush_interval: float
+        max_request_bytes: int
+        buffer_events: int
+        buffer_bytes: int
+        pool_size: int
+        delivery_timeout: float
+        backoff_base: float
+        backoff_max: float
+        close_timeout: float
+        on_delivery: Callable[[Delivery], None] | None

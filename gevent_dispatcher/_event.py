@@ -1,0 +1,285 @@
+"""Encode an SDK event once, at the door, and merge encoded events into a request.
+
+An event's visitors become bytes in the caller, so the payload cannot change later, its size is exact, and merging is a
+join. Everything but the visitors is the envelope: looked up by name, type and value, and encoded only when it is new.
+Nothing here opens, reorders or repairs what the SDK produced.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from operator import itemgetter
+from typing import Any, Callable, Hashable, Mapping, NamedTuple, Sequence, Tuple
+from urllib.parse import urlencode
+
+from gevent_dispatcher import _url
+from gevent_dispatcher._config import header_problem
+from gevent_dispatcher._url import Origin
+
+# The Event API takes one JSON object of at most 3.5 MB (Optimizely Event API documentation, "Limits").
+EVENT_API_BYTES = 3_500_000
+
+# Envelopes that are remembered. An application has a handful: one for each datafile revision and region.
+_REMEMBERED = 1_000
+
+# Framing belongs to whoever puts the body on the wire, as it does in requests.
+_FRAMING = frozenset(("content-length", "transfer-encoding"))
+
+# Types whose equal values have equal JSON.
+_PLAIN = frozenset((str, int, bool, type(None)))
+
+_encode_json: Callable[[Any], str] = json.JSONEncoder(
+    check_circular=False,  # a circle ends in RecursionError, which is caught; looking for it costs each event a third
+    allow_nan=False,
+    separators=(",", ":"),
+).encode
+
+
+class Refused(Exception):
+    """This event cannot be sent as it is; the text says why and never shows the payload."""
+
+
+class Invalid(Refused):
+    """The event is not something that can be put into a request."""
+
+
+class TooLarge(Refused):
+    """The event alone is larger than the Event API takes."""
+
+
+class Envelope:
+    """What events must have in common to share a request, ready for the wire."""
+
+    __slots__ = ("headers", "origin", "prefix", "suffix", "target", "verb")
+
+    def __init__(
+        self, verb: str, address: _url.Address, headers: dict[str, str], prefix: bytes = b"", suffix: bytes = b""
+    ) -> None:
+        self.verb = verb
+        self.origin: Origin = address.origin
+        self.target = address.target
+        self.headers: Mapping[str, str] = headers
+        self.prefix = prefix
+        self.suffix = suffix
+
+    def __repr__(self) -> str:
+        return f"<Envelope {self.verb} {self.origin}>"
+
+    @property
+    def overhead(self) -> int:
+        """Bytes that a request has beside its events."""
+        return len(self.prefix) + len(self.suffix)
+
+
+# One event, ready to be merged: its envelope; its visitors (or its whole body) as JSON; how many visitors it holds, 0
+# when it goes alone; what it weighs in the buffer, in bytes. A bare tuple: making a named one costs ten times as much.
+Encoded = Tuple[Envelope, bytes, int, int]
+
+
+class Request(NamedTuple):
+    """One request, ready for a transport. A retry of a batch makes an equal one, byte for byte."""
+
+    verb: str
+    origin: Origin
+    target: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    events: int
+
+    def __repr__(self) -> str:
+        return f"<Request {self.verb} {self.origin}, {self.events} events, {len(self.body or b'')} bytes>"
+
+
+def merge(envelope: Envelope, parts: Sequence[bytes]) -> Request:
+    """Put the encoded events of one envelope into one request, in their order."""
+    body = None
+    if envelope.verb == "POST":
+        body = b"".join((envelope.prefix, b",".join(parts), envelope.suffix))
+    return Request(envelope.verb, envelope.origin, envelope.target, envelope.headers, body, len(parts))
+
+
+class Encoder:
+    """Turns SDK events into `Encoded` ones and remembers their envelopes."""
+
+    def __init__(self) -> None:
+        self._envelopes: dict[Hashable, Envelope] = {}
+        # For each sequence of names seen in params: what picks all values but the visitors.
+        self._pickers: dict[tuple[str, ...], Callable[[Any], tuple[Any, ...]]] = {}
+
+    def encode(self, event: Any) -> Encoded:
+        """Encode one event.
+
+        Args:
+            event: anything with the attributes `url`, `params`, `http_verb` and, optionally, `headers`.
+
+        Raises:
+            Invalid: it has no usable url, an unknown verb, or params that are not JSON.
+            TooLarge: it alone is larger than the Event API takes.
+        """
+        try:
+            encoded = self._encode(event)
+        except Refused:
+            raise
+        except Exception as error:  # a hostile attribute or container may raise anything; it costs that event only
+            raise Invalid(f"it raised {type(error).__name__} while being encoded") from None
+        if encoded[3] + encoded[0].overhead > EVENT_API_BYTES:
+            raise TooLarge(f"it is larger than the {EVENT_API_BYTES} bytes that the Event API takes")
+        return encoded
+
+    def _encode(self, event: Any) -> Encoded:
+        try:
+            verb, url, params, headers = event.http_verb, event.url, event.params, event.headers
+        except AttributeError:
+            verb, url, params, headers = _attributes(event)
+        if verb == "POST":
+            if type(params) is dict and _has_visitors(params):
+                return self._encode_visitors(url, headers, params)
+            return self._encode_alone(url, headers, params)
+        if verb == "GET":
+            return _encode_query(url, headers, params)
+        raise Invalid("its http_verb is neither POST nor GET")
+
+    def _encode_visitors(self, url: Any, headers: Any, params: dict[Any, Any]) -> Encoded:
+        names = tuple(params)
+        picker = self._pickers.get(names)
+        if picker is None:
+            envelope = self._new_envelope(url, headers, params)
+        else:
+            # Types as well as values: True == 1 in Python, not in JSON.
+            values = picker(params)
+            key = (url, names, values, tuple(map(type, values)), _header_key(headers))
+            try:
+                envelope = self._envelopes[key]
+            except (KeyError, TypeError):  # new, or a value that cannot be hashed
+                envelope = self._new_envelope(url, headers, params)
+        visitors = params["visitors"]
+        data = _dump(visitors)[1:-1]
+        return envelope, data, len(visitors), len(data) + 1
+
+    def _new_envelope(self, url: Any, headers: Any, params: dict[Any, Any]) -> Envelope:
+        """Look an envelope up by its JSON text, the exact key; remember it by the quick one where that is as exact."""
+        prefix, suffix = _around_visitors(params)
+        exact = (url, _header_key(headers), prefix, suffix)
+        envelope = self._envelopes.get(exact) or _envelope(url, headers, prefix, suffix)
+        self._remember(exact, envelope)
+        names = tuple(params)
+        values = tuple(params[name] for name in names if name != "visitors")
+        if len(names) > 2 and _is_plain(names, values):
+            self._pickers[names] = itemgetter(*(name for name in names if name != "visitors"))
+            self._remember((url, names, values, tuple(map(type, values)), _header_key(headers)), envelope)
+        return envelope
+
+    def _encode_alone(self, url: Any, headers: Any, params: Any) -> Encoded:
+        key = (url, _header_key(headers))
+        envelope = self._envelopes.get(key)
+        if envelope is None:
+            envelope = _envelope(url, headers)
+            self._remember(key, envelope)
+        data = _dump(params)
+        return envelope, data, 0, len(data)
+
+    def _remember(self, key: Hashable, envelope: Envelope) -> None:
+        if len(self._envelopes) >= _REMEMBERED:
+            self._envelopes.clear()
+            self._pickers.clear()
+        self._envelopes[key] = envelope
+
+
+def _is_plain(names: tuple[Any, ...], values: tuple[Any, ...]) -> bool:
+    """Whether equal names, values and types mean equal JSON: not so for floats (0.0 == -0.0) and what holds others."""
+    return all(type(name) is str for name in names) and all(type(value) in _PLAIN for value in values)
+
+
+def _attributes(event: Any) -> tuple[Any, Any, Any, Any]:
+    try:
+        return event.http_verb, event.url, event.params, getattr(event, "headers", None)
+    except AttributeError:
+        names = [name for name in ("http_verb", "url", "params") if not hasattr(event, name)]
+        raise Invalid("it has no {}".format(" and no ".join(names))) from None
+
+
+def _has_visitors(params: dict[Any, Any]) -> bool:
+    visitors = params.get("visitors")
+    if type(visitors) is not list or not visitors:
+        return False
+    return all(type(visitor) is dict for visitor in visitors)
+
+
+def _dump(value: Any) -> bytes:
+    try:
+        return _encode_json(value).encode("ascii")
+    except ValueError:
+        raise Invalid("its params hold NaN, an infinity or a number that JSON cannot carry") from None
+    except TypeError:
+        raise Invalid("its params hold a value or a key of a type that JSON does not have") from None
+    except RecursionError:
+        raise Invalid("its params are circular or nested too deeply") from None
+
+
+def _header_key(headers: Any) -> Hashable:
+    if type(headers) is dict:
+        return tuple(headers.items())
+    if not headers:
+        return ()
+    if not isinstance(headers, Mapping):
+        raise Invalid(f"its headers are {type(headers).__name__}, not a mapping")
+    return tuple(headers.items())
+
+
+def _around_visitors(params: dict[Any, Any]) -> tuple[bytes, bytes]:
+    """The JSON text of params before and after its visitors."""
+    names = list(params)
+    at = names.index("visitors")
+    before = _dump({name: params[name] for name in names[:at]})[1:-1]
+    after = _dump({name: params[name] for name in names[at + 1 :]})[1:-1]
+    prefix = b"{" + before + (b"," if before else b"") + b'"visitors":['
+    return prefix, b"]" + (b"," if after else b"") + after + b"}"
+
+
+def _envelope(url: Any, headers: Any, prefix: bytes = b"", suffix: bytes = b"") -> Envelope:
+    address = _address(url)
+    sent = _checked_headers(headers, address)
+    if not any(name.lower() == "content-type" for name in sent):
+        sent["Content-Type"] = "application/json"
+    return Envelope("POST", address, sent, prefix, suffix)
+
+
+def _address(url: Any) -> _url.Address:
+    try:
+        return _url.parse(url)
+    except ValueError as error:
+        raise Invalid(str(error)) from None
+
+
+def _checked_headers(headers: Any, address: _url.Address) -> dict[str, str]:
+    sent: dict[str, str] = {}
+    for name, value in dict(headers or {}).items():
+        problem = header_problem(name, value)
+        if problem:
+            raise Invalid(problem)
+        if name.lower() not in _FRAMING:
+            sent[name] = value
+    if address.authorization:
+        sent.setdefault("Authorization", address.authorization)
+    return sent
+
+
+def _encode_query(url: Any, headers: Any, params: Any) -> Encoded:
+    """A GET event of an old SDK: its params go into the query string as requests would put them, never merged."""
+    _header_key(headers)
+    address = _address(url)
+    if params is not None and not isinstance(params, dict):
+        raise Invalid(f"the params of a GET event are {type(params).__name__}, not dict")
+    query = urlencode([pair for name, value in (params or {}).items() for pair in _query_pairs(name, value)])
+    if query:
+        address = address._replace(target=address.target + ("&" if "?" in address.target else "?") + query)
+    envelope = Envelope("GET", address, _checked_headers(headers, address))
+    return envelope, b"", 0, len(address.target)
+
+
+def _query_pairs(name: Any, value: Any) -> list[tuple[Any, Any]]:
+    values = value if isinstance(value, (list, tuple, set, frozenset, dict)) else (value,)
+    if any(isinstance(each, float) and not math.isfinite(each) for each in values):
+        raise Invalid("its params hold NaN or an infinity")
+    return [(name, each) for each in values if each is not None]

@@ -1,0 +1,47 @@
+"""Packaging of gevent-dispatcher."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+README = (HERE / "README.md").read_text(encoding="utf-8")
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "gevent_dispatcher" / "__init__.py").read_text("utf-8"), re.M)
+
+SDK = ["optimizely-sdk>=3.10"]
+EXAMPLES = [*SDK, "flask>=1.1", "gunicorn>=20", "tqdm>=4"]
+
+setup(
+    name="gevent-dispatcher",
+    version=VERSION.group(1),
+    description="Event delivery for the Optimizely Feature Experimentation SDK in gevent servers, without anyone waiting",
+    long_description=README,
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["gevent_dispatcher", "gevent_dispatcher.*"]),
+    package_data={"gevent_dispatcher": ["py.typed"]},
+    python_requires=">=3.8",
+    install_requires=["gevent>=21.12", "urllib3>=1.26"],
+    extras_require={
+        "sdk": SDK,
+        "examples": EXAMPLES,
+        "test": [*EXAMPLES, "pytest>=7", "pytest-timeout>=2", "hypothesis>=6", "trustme>=1", "requests>=2"],
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Framework :: Flask",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.8",
+        "Programming Language :: Python :: 3.9",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: Implementation :: CPython",
+        "Topic :: Internet :: WWW/HTTP",
+        "Typing :: Typed",
+    ],
+)

@@ -1,0 +1,278 @@
+"""Encoding at the door, and merging: nothing is altered, lost or mixed up."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gevent_dispatcher._event import EVENT_API_BYTES, Encoder, Envelope, Invalid, Request, TooLarge, merge
+
+URL = "https://logx.optimizely.com/v1/events"
+HEADERS = {"Content-Type": "application/json"}
+
+
+class Event(NamedTuple):
+    url: Any = URL
+    params: Any = None
+    http_verb: Any = "POST"
+    headers: Any = HEADERS
+
+
+def visitor(name: str = "v") -> dict[str, Any]:
+    return {"visitor_id": name, "attributes": [], "snapshots": [{"events": [{"uuid": name, "key": "k"}]}]}
+
+
+def params(*names: str, **envelope: Any) -> dict[str, Any]:
+    return {"account_id": "1", "visitors": [visitor(name) for name in names], "anonymize_ip": True, **envelope}
+
+
+def sent(*events: Event) -> list[Request]:
+    """What would be sent for these events if everything that may be merged were merged."""
+    encoder = Encoder()
+    together: dict[Envelope, list[bytes]] = {}
+    alone: list[Request] = []
+    for event in events:
+        envelope, data, visitors, _ = encoder.encode(event)
+        if visitors:
+            together.setdefault(envelope, []).append(data)
+        else:
+            alone.append(merge(envelope, [data]))
+    return [merge(envelope, parts) for envelope, parts in together.items()] + alone
+
+
+def body(request: Request) -> Any:
+    assert request.body is not None
+    return json.loads(request.body)
+
+
+# -- the property ------------------------------------------------------------------------------------------------------
+
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5)
+)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+)
+visitors = st.lists(st.dictionaries(st.text(max_size=4), values, max_size=4), min_size=1, max_size=3)
+# Few names and values, so that equal envelopes, and nearly equal ones, do come up.
+near = st.sampled_from([0, 0.0, -0.0, 1, 1.0, True, False, None, "1", "", [1], [True], {"a": 1}, {"a": 1.0}])
+names = st.sampled_from(["account_id", "revision", "anonymize_ip", "region"])
+
+
+@st.composite
+def events(draw: st.DrawFn) -> Event:
+    envelope = list(draw(st.dictionaries(names, near, max_size=4)).items())
+    at = draw(st.integers(0, len(envelope)))
+    fields = [*envelope[:at], ("visitors", draw(visitors)), *envelope[at:]]
+    url = draw(st.sampled_from([URL, "http://localhost:1/x"]))
+    headers = draw(st.sampled_from([None, {}, HEADERS, {"X-A": "b"}]))
+    return Event(url, dict(fields), "POST", headers)
+
+
+def exact(value: Any) -> str:
+    """A text that differs where JSON differs: types, signs of zero and the order of keys included."""
+    return json.dumps(value)
+
+
+def dispatched(event: Event) -> list[tuple[Any, ...]]:
+    headers = {"Content-Type": "application/json", **(event.headers or {})}
+    return facts(event.http_verb, event.url, headers, event.params)
+
+
+def received(request: Request) -> list[tuple[Any, ...]]:
+    host = request.origin.host if request.origin.port in (80, 443) else f"{request.origin.host}:{request.origin.port}"
+    url = f"{request.origin.scheme}://{host}{request.target}"
+    return facts(request.verb, url, dict(request.headers), body(request))
+
+
+def facts(verb: str, url: str, headers: dict[str, str], payload: dict[str, Any]) -> list[tuple[Any, ...]]:
+    around = exact({name: value if name != "visitors" else "here" for name, value in payload.items()})
+    return [(verb, url, tuple(sorted(headers.items())), around, exact(each)) for each in payload["visitors"]]
+
+
+@given(st.lists(events(), max_size=12))
+def test_what_is_sent_is_what_was_dispatched(given_events: list[Event]) -> None:
+    requests = sent(*given_events)
+    assert Counter(fact for each in requests for fact in received(each)) == Counter(
+        fact for each in given_events for fact in dispatched(each)
+    )
+    assert sum(request.events for request in requests) == len(given_events)
+
+
+@given(st.lists(st.lists(st.integers(), min_size=1, max_size=3), min_size=1, max_size=8))
+def test_merged_visitors_keep_their_order(groups: list[list[int]]) -> None:
+    merged = [{"n": number} for group in groups for number in group]
+    (request,) = sent(*(Event(params={"visitors": [{"n": number} for number in group]}) for group in groups))
+    assert body(request) == {"visitors": merged}
+
+
+@given(values)
+def test_an_event_that_cannot_be_merged_goes_out_as_json_dumps_would_put_it(payload: Any) -> None:
+    (request,) = sent(Event(params=payload))
+    assert exact(body(request)) == exact(json.loads(json.dumps(payload)))
+
+
+# -- envelopes ---------------------------------------------------------------------------------------------------------
+
+
+def test_events_of_one_envelope_share_a_request() -> None:
+    (request,) = sent(Event(params=params("a")), Event(params=params("b", "c")), Event(params=params("d")))
+    assert body(request) == params("a", "b", "c", "d")
+    assert request.events == 3
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Event(params=params("b", anonymize_ip=1)),
+        Event(params=params("b", anonymize_ip=1.0)),
+        Event(params=params("b", anonymize_ip="True")),
+        Event(params=params("b", extra=None)),
+        Event(params=params("b"), url="https://eu.logx.optimizely.com/v1/events"),
+        Event(params=params("b"), headers={"Content-Type": "application/json", "X-A": "b"}),
+        Event(params=dict(reversed(list(params("b").items())))),
+    ],
+)
+def test_events_of_another_envelope_do_not(other: Event) -> None:
+    assert len(sent(Event(params=params("a")), other)) == 2
+
+
+@pytest.mark.parametrize(("one", "two"), [(0.0, -0.0), ([True], [1]), ({"a": 1}, {"a": 1.0}), ((1,), (True,))])
+def test_envelopes_that_python_calls_equal_but_json_does_not_are_kept_apart(one: Any, two: Any) -> None:
+    requests = sent(Event(params=params("a", x=one)), Event(params=params("b", x=two)), Event(params=params("c", x=one)))
+    assert [exact(body(request)["x"]) for request in requests] == [exact(one), exact(two)]
+
+
+def test_names_that_python_calls_equal_but_json_does_not_are_kept_apart() -> None:
+    bodies = [body(each) for each in sent(*(Event(params={name: "x", "visitors": [{}]}) for name in (1, True, 1.0)))]
+    assert [list(each)[0] for each in bodies] == ["1", "true", "1.0"]
+
+
+def test_a_payload_that_changes_after_dispatch_is_sent_as_it_was() -> None:
+    encoder, payload = Encoder(), params("a")
+    envelope, data, _, _ = encoder.encode(Event(params=payload))
+    payload["visitors"][0]["visitor_id"] = "changed"
+    payload["account_id"] = "changed"
+    assert body(merge(envelope, [data])) == params("a")
+
+
+def test_very_many_envelopes_are_told_apart() -> None:
+    encoder = Encoder()
+    for number in range(3_000):
+        envelope, data, _, _ = encoder.encode(Event(params=params("a", revision=str(number))))
+        assert body(merge(envelope, [data]))["revision"] == str(number)
+
+
+@pytest.mark.parametrize("visitors", [[], {}, None, "v", [visitor(), "v"], [visitor(), None], (visitor(),)])
+def test_visitors_of_another_shape_go_alone_and_unaltered(visitors: Any) -> None:
+    payload = {"visitors": visitors, "a": 1}
+    first, second = sent(Event(params=payload), Event(params=payload))
+    assert body(first) == body(second) == json.loads(json.dumps(payload))
+
+
+# -- headers and verbs -------------------------------------------------------------------------------------------------
+
+
+def test_an_event_without_content_type_gets_one_and_keeps_its_own_otherwise() -> None:
+    (bare,) = sent(Event(params=params("a"), headers=None))
+    assert bare.headers == {"Content-Type": "application/json"}
+    (own,) = sent(Event(params=params("a"), headers={"content-type": "text/plain"}))
+    assert own.headers == {"content-type": "text/plain"}
+
+
+def test_framing_headers_of_an_event_are_left_to_the_transport() -> None:
+    (request,) = sent(Event(params=params("a"), headers={"Content-Length": "3", "X-A": "b"}))
+    assert request.headers == {"X-A": "b", "Content-Type": "application/json"}
+
+
+def test_credentials_of_a_url_are_sent_as_requests_sends_them() -> None:
+    (request,) = sent(Event(params=params("a"), url="https://u:p@h/x"))
+    assert request.headers["Authorization"] == "Basic dTpw"
+    assert "u:p" not in repr(request)
+
+
+def test_a_get_event_carries_its_params_in_the_query_as_requests_puts_them() -> None:
+    import requests
+
+    payload = {"a": "x y", "b": [1, 2], "c": None, "d": "\u00fc&", "e": True}
+    (request,) = sent(Event(url="http://h/x?z=1", params=payload, http_verb="GET", headers={"X-A": "b"}))
+    assert request.target == requests.Request("GET", "http://h/x?z=1", params=payload).prepare().path_url
+    assert (request.verb, request.body, request.events, request.headers) == ("GET", None, 1, {"X-A": "b"})
+
+
+def test_get_events_are_never_merged() -> None:
+    assert len(sent(*(Event(params={"a": "1"}, http_verb="GET") for _ in range(2)))) == 2
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+def circular() -> dict[str, Any]:
+    one: dict[str, Any] = params("a")
+    one["visitors"][0]["self"] = one
+    return one
+
+
+class Hostile:
+    http_verb, url = "POST", URL
+
+    @property
+    def params(self) -> Any:
+        raise RuntimeError("payload-secret")
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (None, "no http_verb and no url and no params"),
+        (object(), "no http_verb"),
+        (Hostile(), "RuntimeError"),
+        (Event(url=None, params=params("a")), "url is NoneType"),
+        (Event(url="ftp://h/", params=params("a")), "scheme"),
+        (Event(url=["x"], params=params("a")), "TypeError"),
+        (Event(params=params("a"), http_verb="PUT"), "http_verb"),
+        (Event(params=params("a"), http_verb=None), "http_verb"),
+        (Event(params=params("a", value=float("nan"))), "NaN"),
+        (Event(params={"visitors": [{"v": float("inf")}]}), "infinity"),
+        (Event(params=[float("-inf")]), "infinity"),
+        (Event(params={"v": float("nan")}, http_verb="GET"), "NaN"),
+        (Event(params="a=b", http_verb="GET"), "GET event"),
+        (Event(params={"visitors": [{"v": b"payload-secret"}]}), "type that JSON does not have"),
+        (Event(params={"visitors": [{(1, 2): 3}]}), "type that JSON does not have"),
+        (Event(params={"v": {1, 2}}), "type that JSON does not have"),
+        (Event(params=circular()), "circular"),
+        (Event(params=params("a"), headers=["x"]), "headers"),
+        (Event(params=params("a"), headers={"X-A": 3}), "X-A"),
+        (Event(params=params("a"), headers={"X-A": "payload-secret\r\n"}), "X-A"),
+        (Event(params=params("a"), headers={"X A": "b"}), "token"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_with_the_reason_and_without_the_payload(event: Any, reason: str) -> None:
+    with pytest.raises(Invalid, match=reason) as caught:
+        Encoder().encode(event)
+    assert "payload-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("payload", [{"v": 10**400}, {"v": "\ud800"}, {1: 2, None: 3, True: 4, 1.5: 6}, None, "x", 3])
+def test_what_json_can_carry_is_sent_as_json_puts_it(payload: Any) -> None:
+    (request,) = sent(Event(params=payload))
+    assert body(request) == json.loads(json.dumps(payload))
+
+
+def test_an_event_larger_than_the_api_takes_is_refused() -> None:
+    with pytest.raises(TooLarge, match="3500000 bytes"):
+        Encoder().encode(Event(params={"visitors": [{"v": "x" * EVENT_API_BYTES}]}))
+
+
+def test_an_object_without_headers_is_an_event() -> None:
+    class Bare:
+        url, http_verb, params = URL, "POST", {"visitors": [{}]}
+
+    envelope, _, visitors, _ = Encoder().encode(Bare())
+    assert visitors == 1
+    assert dict(envelope.headers) == HEADERS
