@@ -1,0 +1,83 @@
+"""What an answer means, and how long to wait."""
+
+from __future__ import annotations
+
+import random
+from email.utils import formatdate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gevent_dispatcher._retry import LONGEST_RETRY_AFTER, Answer, Verdict, judge, parse_retry_after, wait
+
+NOW = 1_700_000_000.0
+
+
+@pytest.mark.parametrize("status", range(100, 600))
+def test_every_status_has_one_meaning(status: int) -> None:
+    if 200 <= status < 300:
+        expected = Verdict.DELIVERED
+    elif status in (408, 425, 429) or status >= 500:
+        expected = Verdict.RETRY
+    else:
+        expected = Verdict.REJECT
+    assert judge(Answer(status)) is expected
+
+
+def test_no_answer_is_retried() -> None:
+    assert judge(Answer(error="ConnectionRefusedError")) is Verdict.RETRY
+
+
+def test_an_answer_reads_as_what_happened() -> None:
+    assert str(Answer(503)) == "status 503"
+    assert str(Answer(error="timeout")) == "timeout"
+
+
+bases = st.floats(0.001, 100)
+
+
+@given(st.integers(1, 10_000), st.none() | st.floats(-1e9, 1e9), bases, bases, st.randoms(use_true_random=False))
+def test_waits_stay_within_their_bounds(
+    attempts: int, retry_after: float | None, base: float, longer: float, chance: random.Random
+) -> None:
+    pause = wait(attempts, retry_after, base, base + longer, chance.uniform)
+    asked = min(max(retry_after or 0.0, 0.0), LONGEST_RETRY_AFTER)
+    assert asked <= pause.seconds <= asked + min(base + longer, base * 2.0 ** min(attempts - 1, 60))
+    assert pause.asked == (retry_after is not None)
+
+
+def test_the_bound_doubles_with_each_attempt_up_to_the_maximum() -> None:
+    def longest(low: float, high: float) -> float:
+        return high
+
+    assert [wait(attempts, None, 0.5, 30.0, longest).seconds for attempts in range(1, 9)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0.0),
+        (" 120 ", 120.0),
+        ("99999999", LONGEST_RETRY_AFTER),
+        ("9" * 400, LONGEST_RETRY_AFTER),
+        (formatdate(NOW + 60, usegmt=True), 60.0),
+        (formatdate(NOW - 60, usegmt=True), 0.0),
+        (formatdate(NOW + 1e9, usegmt=True), LONGEST_RETRY_AFTER),
+        (None, None),
+        ("", None),
+        ("-5", None),
+        ("1.5", None),
+        ("soon", None),
+        ("\u0665", None),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", None),
+    ],
+)
+def test_retry_after_in_its_forms(value: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(value, NOW) == (None if seconds is None else pytest.approx(seconds))
+
+
+@given(st.text())
+def test_any_retry_after_is_understood_or_ignored(value: str) -> None:
+    seconds = parse_retry_after(value, NOW)
+    assert seconds is None or 0 <= seconds <= LONGEST_RETRY_AFTER
