@@ -51,7 +51,8 @@ def test_the_bound_doubles_with_each_attempt_up_to_the_maximum() -> None:
     def longest(low: float, high: float) -> float:
         return high
 
-    assert [wait(attempts, None, 0.5, 30.0, longest).seconds for attempts in range(1, 9)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
+    waits = [wait(attempts, None, 0.5, 30.0, longest).seconds for attempts in range(1, 9)]
+    assert waits == [0.5, 1, 2, 4, 8, 16, 30, 30]
 
 
 @pytest.mark.parametrize(
