@@ -1,0 +1,65 @@
+"""Deliver the Optimizely SDK's events from gevent servers without anyone waiting.
+
+The names below are resolved on first use: importing the package imports neither gevent nor urllib3 nor the SDK.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gevent_dispatcher._dispatcher import (
+        GeventEventDispatcher,
+        default_dispatcher,
+        dispatch_event,
+        dispatchEvent,
+    )
+    from gevent_dispatcher._event import Request
+    from gevent_dispatcher._retry import Answer
+    from gevent_dispatcher._stats import Delivery, Outcome, Stats
+    from gevent_dispatcher._transport import HttpTransport, Link, Transport
+
+__all__ = [
+    "Answer",
+    "Delivery",
+    "GeventEventDispatcher",
+    "HttpTransport",
+    "Link",
+    "Outcome",
+    "Request",
+    "Stats",
+    "Transport",
+    "default_dispatcher",
+    "dispatchEvent",
+    "dispatch_event",
+]
+
+_HOMES = {
+    "Answer": "_retry",
+    "Delivery": "_stats",
+    "GeventEventDispatcher": "_dispatcher",
+    "HttpTransport": "_transport",
+    "Link": "_transport",
+    "Outcome": "_stats",
+    "Request": "_event",
+    "Stats": "_stats",
+    "Transport": "_transport",
+    "default_dispatcher": "_dispatcher",
+    "dispatchEvent": "_dispatcher",
+    "dispatch_event": "_dispatcher",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted((*globals(), *__all__))

@@ -1,0 +1,108 @@
+"""How one request is delivered: the `Transport` protocol, and `HttpTransport` over one shared urllib3 pool manager.
+
+A transport is an inert recipe that may be made anywhere, before a fork or a late monkey-patch included. The engine
+opens it once per process, in the greenlet of a sender.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gevent.lock import BoundedSemaphore
+
+from gevent_dispatcher._config import HttpConfig
+from gevent_dispatcher._event import Request
+from gevent_dispatcher._retry import Answer
+from gevent_dispatcher._threads import off_hub
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from gevent_dispatcher._config import HttpSettings
+
+
+class Link(Protocol):
+    """An opened transport: it belongs to one process, and its greenlets to one hub."""
+
+    def send(self, request: Request) -> Answer:
+        """Send one request, waiting cooperatively, and tell what happened as a value.
+
+        Args:
+            request: what to send; it is not altered.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back sockets and files. Must not block and may be called twice."""
+        ...
+
+
+class Transport(Protocol):
+    """How requests are delivered."""
+
+    def open(self, connections: int) -> Link:
+        """Make what this process needs; called in a sender's greenlet, once per process.
+
+        Args:
+            connections: most requests that will be under way at once.
+        """
+        ...
+
+
+class HttpTransport:
+    """POSTs requests over one shared urllib3 pool manager, on gevent's own sockets.
+
+    Args:
+        connect_timeout: seconds to open a connection, TLS included; default 3.
+        read_timeout: seconds of silence while an answer is awaited; default 10.
+        request_timeout: seconds for one whole exchange, name look-up and trickling included; default 15.
+        headers: added to each request; an event's own header goes before one of the same name here.
+        ssl_context: None makes one verified context per process.
+        proxy: a proxy's url, "" for none; None reads HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY as requests does.
+
+    Raises:
+        ValueError: a setting is outside its accepted range.
+    """
+
+    def __init__(self, **settings: Unpack[HttpSettings]) -> None:
+        self._config = HttpConfig(**settings)
+
+    def __repr__(self) -> str:
+        return f"HttpTransport({self._config!r})"
+
+    def open(self, connections: int) -> Link:
+        """Make this process's client; urllib3 is imported by its first request."""
+        return _HttpLink(self._config, connections)
+
+
+class _HttpLink:
+    """A client that is loaded by the first request, off the hub: importing urllib3 would stop it for long."""
+
+    def __init__(self, config: HttpConfig, connections: int) -> None:
+        self._config = config
+        self._connections = connections
+        self._loading = BoundedSemaphore(1)
+        self._client: Any = None
+
+    def send(self, request: Request) -> Answer:
+        return self._loaded().send(request)  # type: ignore[no-any-return]  # the client is imported lazily
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    def _loaded(self) -> Any:
+        if self._client is None:
+            with self._loading:
+                if self._client is None:
+                    self._client = self._load()
+        return self._client
+
+    def _load(self) -> Any:
+        return off_hub(_import_client).Client(self._config, self._connections)
+
+
+def _import_client() -> Any:
+    from gevent_dispatcher import _http_client
+
+    return _http_client
