@@ -1,0 +1,197 @@
+"""The public face: what takes the place of the SDK's own dispatcher."""
+
+from __future__ import annotations
+
+import difflib
+from os import getpid
+from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple
+
+from gevent_dispatcher import _home, _process
+from gevent_dispatcher._config import CONFIG_NAMES, HTTP_NAMES, Config
+from gevent_dispatcher._engine import Engine
+from gevent_dispatcher._stats import Stats
+from gevent_dispatcher._transport import HttpTransport, Transport
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Unpack
+
+    from gevent_dispatcher._config import Settings
+
+
+class _Event(NamedTuple):
+    """An event of the documented form dispatchEvent(http_verb, url, params)."""
+
+    http_verb: str
+    url: str
+    params: Any
+    headers: Mapping[str, str] | None = None
+
+
+class _OfInstanceOrDefault:
+    """A method that works on the class too, through the process's default dispatcher.
+
+    The vendor's documented sample passes the class itself: `Optimizely(datafile, event_dispatcher=EventDispatcher)`.
+    """
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+
+    def __get__(self, instance: Any, owner: type) -> Callable[..., None]:
+        if instance is None:
+            instance = default_dispatcher()
+        return self._function.__get__(instance, owner)  # type: ignore[no-any-return]  # a function's own descriptor
+
+
+class GeventEventDispatcher:
+    """Delivers the SDK's events in the background: merged, retried, bounded, counted, flushed at exit.
+
+    Making one has no side effect; the first event of a process makes what is needed there.
+
+    Args:
+        transport: how requests are delivered; default `HttpTransport()` with the HTTP settings below.
+        batch_size: most visitors in one request; 1 turns merging off. Default 100.
+        flush_interval: longest that an event waits for company, in seconds; 0 sends at once. Default 1.
+        max_request_bytes: a request is cut before it grows past this; default 1 000 000.
+        buffer_events: most events pending; default 10 000.
+        buffer_bytes: most bytes pending; default 32 MiB.
+        pool_size: most greenlets sending at once; default 10.
+        delivery_timeout: seconds from dispatch to giving up; default 600.
+        backoff_base: upper bound of the first backoff, in seconds; default 0.5.
+        backoff_max: upper bound of any backoff, in seconds; default 30.
+        close_timeout: seconds that the exit handler may spend; also the default of flush and close. Default 3.
+        on_delivery: called by senders with one `Delivery` for each settled request.
+        connect_timeout, read_timeout, request_timeout, headers, ssl_context, proxy: see `HttpTransport`.
+
+    Raises:
+        ValueError: a setting is outside its accepted range, or would be ignored; the message says which and why.
+        TypeError: there is no such setting.
+    """
+
+    def __init__(self, *, transport: Transport | None = None, **settings: Unpack[Settings]) -> None:
+        own, http = _sorted(dict(settings), transport)
+        self._config = Config(**own)
+        self._transport: Transport = HttpTransport(**http) if transport is None else transport
+        self._engines: dict[int, Engine] = {}
+        self._engine: Engine | None = None
+        self._closed = False
+        _home.remember_main_hub()
+
+    def __repr__(self) -> str:
+        return f"<GeventEventDispatcher over {self._transport!r}>"
+
+    @_OfInstanceOrDefault
+    def dispatch_event(self, event: Any) -> None:
+        """Take over an event; returns at once, never blocks, never switches greenlet, never raises.
+
+        Args:
+            event: the SDK's Event or LogEvent, or anything with `url`, `params`, `http_verb` and `headers`.
+        """
+        engine = self._engine
+        if engine is None or engine.pid != getpid():
+            engine = self._engine_of_this_process()
+        engine.accept(event)
+
+    @_OfInstanceOrDefault
+    def dispatchEvent(self, http_verb: str, url: str, params: Any) -> None:
+        """Take over an event in the form that the SDK's documentation describes.
+
+        Args:
+            http_verb: "POST" or "GET".
+            url: where it goes.
+            params: the payload.
+        """
+        self.dispatch_event(_Event(http_verb, url, params))
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Send what was dispatched before this call and wait for its outcome.
+
+        Cuts linger and our own backoff short, never a wait that the endpoint asked for.
+
+        Args:
+            timeout: most seconds to wait; default `close_timeout`.
+
+        Returns:
+            True when nothing is pending.
+        """
+        engine = self._existing_engine()
+        return engine is None or engine.flush(self._timeout(timeout))
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Refuse new events, send what is pending, and count what could not be sent as `closed`.
+
+        Args:
+            timeout: most seconds to wait; default `close_timeout`.
+
+        Returns:
+            True when everything pending was settled in time.
+        """
+        self._closed = True
+        engine = self._existing_engine()
+        return engine is None or engine.close(self._timeout(timeout))
+
+    def stats(self) -> Stats:
+        """What has become of this process's events so far."""
+        engine = self._existing_engine()
+        return Stats() if engine is None else engine.stats()
+
+    def __enter__(self) -> GeventEventDispatcher:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _timeout(self, timeout: float | None) -> float:
+        return self._config.close_timeout if timeout is None else max(timeout, 0.0)
+
+    def _existing_engine(self) -> Engine | None:
+        return self._engines.get(getpid())
+
+    def _engine_of_this_process(self) -> Engine:
+        """Several native threads may come first at once: one engine wins, and only the winner has side effects."""
+        engine = Engine(self._config, self._transport, _home.find_home(), self._closed)
+        winner = self._engines.setdefault(engine.pid, engine)
+        if winner is engine:
+            _process.enlist(engine)
+        self._engine = winner
+        return winner
+
+
+def _sorted(settings: dict[str, Any], transport: Transport | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tell the dispatcher's settings from those of HTTP."""
+    for name in settings:
+        if name not in CONFIG_NAMES and name not in HTTP_NAMES:
+            raise TypeError(f"there is no setting {name!r}{_suggestion(name)}")
+    http = {name: value for name, value in settings.items() if name in HTTP_NAMES}
+    if http and transport is not None:
+        given = ", ".join(sorted(http))
+        raise ValueError(f"{given}: would be ignored beside transport=; give it to the transport: HttpTransport(...)")
+    if transport is not None and not callable(getattr(transport, "open", None)):
+        raise ValueError(f"transport={transport!r}: must have open(connections), as HttpTransport() does")
+    return {name: value for name, value in settings.items() if name in CONFIG_NAMES}, http
+
+
+def _suggestion(name: str) -> str:
+    near = difflib.get_close_matches(name, CONFIG_NAMES | HTTP_NAMES, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+_defaults: dict[str, GeventEventDispatcher] = {}
+
+
+def default_dispatcher() -> GeventEventDispatcher:
+    """The dispatcher behind the class's and the module's own `dispatch_event`: one per process, default settings."""
+    found = _defaults.get("default")
+    return found if found is not None else _defaults.setdefault("default", GeventEventDispatcher())
+
+
+def dispatch_event(event: Any) -> None:
+    """Take over an event through the default dispatcher, for `event_dispatcher=gevent_dispatcher`, the module."""
+    default_dispatcher().dispatch_event(event)
+
+
+def dispatchEvent(http_verb: str, url: str, params: Any) -> None:
+    """Take over an event through the default dispatcher, in the documented form of three arguments."""
+    default_dispatcher().dispatchEvent(http_verb, url, params)

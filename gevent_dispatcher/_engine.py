@@ -1,0 +1,431 @@
+"""Everything that exists once per dispatcher and process: the buffer, the pool of senders, the timer, the accounts.
+
+An event enters by `accept`, in any thread. All else happens at home (see `_home`), where greenlets take turns and none
+can cut in on another: only a signal handler or a destructor can, and what they dispatch takes the way of the inbox
+while `_inside` is entered. Senders are greenlets that live only while something is due.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+from contextvars import Context
+from typing import Any, Callable, TypeVar
+
+import gevent
+from gevent.event import Event
+from gevent.pool import Pool
+
+from gevent_dispatcher import _stats
+from gevent_dispatcher._buffer import Batch, Buffer
+from gevent_dispatcher._config import Config
+from gevent_dispatcher._event import Encoded, Encoder, Refused, TooLarge
+from gevent_dispatcher._home import Home, Unreachable, get_ident
+from gevent_dispatcher._inbox import Inbox
+from gevent_dispatcher._notices import Notices
+from gevent_dispatcher._retry import Answer, Verdict, judge, parse_retry_after, wait
+from gevent_dispatcher._stats import Counters, Delivery, Outcome, Stats
+from gevent_dispatcher._transport import Link, Transport
+
+logger = logging.getLogger("gevent_dispatcher")
+
+T = TypeVar("T")
+monotonic = time.monotonic
+
+# What a killed sender may take to close its socket, in seconds.
+_KILL_TIMEOUT = 0.05
+# What another thread waits for an account of the events, in seconds: the home only has to come round to it.
+_ACCOUNT_TIMEOUT = 5.0
+
+
+class Engine:
+    """The delivery of one dispatcher's events in one process.
+
+    Args:
+        config: the dispatcher's settings.
+        transport: opened by the first sender.
+        home: where its greenlets live.
+        closed: refuse all events from the start.
+    """
+
+    def __init__(self, config: Config, transport: Transport, home: Home, closed: bool = False) -> None:
+        self.pid = os.getpid()
+        self._config = config
+        self._transport = transport
+        self._home = home
+        self._closed = closed
+        self._ended = False
+        self._encoder = Encoder()
+        self._buffer = Buffer(config)
+        self._counters = Counters()
+        self._notices = Notices()
+        self._inbox = Inbox()
+        self._inside = _Inside()
+        self._wake_posted = False
+        self._pool = Pool(config.pool_size)
+        self._fresh: Any = None  # a sender that was started and has not run yet
+        self._link: Link | None = None
+        self._timer: Any = None
+        self._timer_due = float("inf")
+        self._flushes: list[tuple[int, Event]] = []
+        self._closers = 0
+        self._ailing: set[object] = set()
+        self._hook_failed = False
+
+    # -- the door: any thread, never waits, never switches, never raises -----------------------------------------------
+
+    def accept(self, event: Any) -> None:
+        """Take an event in, or count why not."""
+        if self._closed:
+            self._refuse(_stats.CLOSED, "the dispatcher is closed")
+        elif self._buffer.full or self._is_inbox_full():
+            self._refuse(_stats.BUFFER_FULL, "the buffer is full")
+        else:
+            try:
+                encoded = self._encoder.encode(event)
+            except Refused as refusal:
+                reason = _stats.TOO_LARGE if isinstance(refusal, TooLarge) else _stats.INVALID
+                self._refuse(reason, str(refusal))
+            else:
+                self._at_home(self._admit, encoded, encoded[3])
+
+    def _refuse(self, reason: str, detail: str) -> None:
+        self._at_home(self._drop_at_the_door, (reason, detail))
+
+    def _is_inbox_full(self) -> bool:
+        inbox = self._inbox
+        return bool(inbox) and not self._buffer.fits(inbox.bytes, len(inbox))
+
+    def _at_home(self, work: Callable[[Any], None], argument: Any, size: int = 0) -> None:
+        inside = self._inside
+        if get_ident() == self._home.ident and not inside.entered:
+            with inside:
+                work(argument)
+        else:
+            self._inbox.give(work, argument, size)
+            self._wake()
+
+    def _wake(self) -> None:
+        if not self._wake_posted:
+            self._wake_posted = True
+            self._home.soon(self._collect)
+
+    def _collect(self) -> None:
+        """Do what other threads left; in a callback of the hub."""
+        self._wake_posted = False
+        with self._inside:
+            self._inbox.collect()
+
+    def _admit(self, encoded: Encoded) -> None:
+        self._counters.dispatched += 1
+        if self._closed:
+            self._count_refusal(_stats.CLOSED, "the dispatcher is closed")
+        elif not self._buffer.fits(encoded[3]):
+            self._count_refusal(_stats.BUFFER_FULL, "the buffer is full")
+        elif self._buffer.add(encoded, monotonic):
+            self._attend()
+
+    def _drop_at_the_door(self, refusal: tuple[str, str]) -> None:
+        self._counters.dispatched += 1
+        self._count_refusal(*refusal)
+
+    def _count_refusal(self, reason: str, detail: str) -> None:
+        self._counters.dropped[reason] += 1
+        if self._notices.dropped(reason, 1, detail) and not self._ended:
+            self._start_sender()
+
+    # -- at home: nothing below the door waits unless it says so -------------------------------------------------------
+
+    def _attend(self) -> None:
+        """Something changed in the buffer: see that it is sent, now or when it is due."""
+        if self._ended:
+            return
+        if self._buffer.is_due(monotonic()):
+            self._start_sender()
+        self._arm()
+
+    def _start_sender(self) -> None:
+        """Add one sender, unless one is about to look anyway or all slots are taken: the next to end looks again."""
+        if self._fresh is None and not self._pool.full():
+            sender = gevent.Greenlet(self._send_due)
+            sender.gr_context = Context()  # not the caller's: it would keep a request's context alive
+            self._fresh = sender
+            self._pool.start(sender, blocking=False)
+            sender.rawlink(self._sender_ended)
+
+    def _sender_ended(self, sender: Any) -> None:
+        with self._inside:
+            if sender is self._fresh:
+                self._fresh = None
+            self._attend()
+
+    def _arm(self) -> None:
+        due = self._buffer.next_due()
+        if due is None or due >= self._timer_due:
+            return
+        self._disarm()
+        self._timer_due = due
+        self._timer = self._home.hub.loop.timer(max(due - monotonic(), 0.0), ref=False)
+        self._timer.start(self._time_has_come, update=True)
+
+    def _disarm(self) -> None:
+        self._timer_due = float("inf")
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+            self._timer = None
+
+    def _time_has_come(self) -> None:
+        # The mark goes first: a timer may fire slightly early, and must then be armed again.
+        with self._inside:
+            self._disarm()
+            self._attend()
+
+    # -- senders: greenlets, the only ones that wait -------------------------------------------------------------------
+
+    def _send_due(self) -> None:
+        self._fresh = None
+        while True:
+            self._speak()
+            batch = self._take()
+            if batch is None:
+                return
+            self._send(batch)
+
+    def _take(self) -> Batch | None:
+        with self._inside:
+            now = monotonic()
+            batch = self._buffer.take(now)
+            if batch is not None and self._buffer.is_due(now):
+                self._start_sender()  # one more, now that this one is busy too
+            return batch
+
+    def _send(self, batch: Batch) -> None:
+        batch.attempts += 1
+        self._counters.requests += 1
+        self._counters.retries += batch.attempts > 1
+        try:
+            answer = self._exchange(batch)
+        except BaseException:  # killed, or a stranger's timeout: the events are still ours
+            self._give_back(batch)
+            raise
+        self._conclude(batch, answer)
+
+    def _exchange(self, batch: Batch) -> Answer:
+        try:
+            if self._link is None:
+                self._link = self._transport.open(self._config.pool_size)
+            return self._link.send(batch.request())
+        except Exception as error:
+            logger.exception("the transport raised; its batch of %d events is retried", batch.events)
+            return Answer(error=type(error).__name__)
+
+    def _give_back(self, batch: Batch) -> None:
+        with self._inside:
+            if not self._ended:
+                self._buffer.return_first(batch)
+
+    def _conclude(self, batch: Batch, answer: Answer) -> None:
+        if self._ended:  # counted as closed while this sender was still on its way out
+            return
+        verdict = judge(answer)
+        if verdict is Verdict.DELIVERED:
+            self._settle(batch, Outcome.DELIVERED, "", answer)
+        elif verdict is Verdict.REJECT:
+            self._settle(batch, Outcome.DROPPED, _stats.REJECTED, answer)
+        elif not self._put_back(batch, answer):
+            self._settle(batch, Outcome.DROPPED, _stats.EXPIRED, answer)
+        self._say_health(batch, verdict, answer)
+
+    def _put_back(self, batch: Batch, answer: Answer) -> bool:
+        """Have a batch wait for its next attempt; False when its time is over."""
+        config, now = self._config, monotonic()
+        asked = parse_retry_after(answer.retry_after, time.time())
+        pause = wait(batch.attempts, asked, config.backoff_base, config.backoff_max, random.uniform)
+        deadline = self._buffer.deadline(batch)
+        not_before = now + pause.seconds
+        if now >= deadline or (pause.asked and not_before > deadline):
+            return False
+        with self._inside:
+            self._buffer.put_back(batch, min(not_before, deadline), pause.asked)
+            self._arm()
+        return True
+
+    def _settle(self, batch: Batch, outcome: Outcome, reason: str, answer: Answer) -> None:
+        with self._inside:
+            self._buffer.settle(batch)
+            if outcome is Outcome.DELIVERED:
+                self._counters.delivered += batch.events
+            else:
+                self._counters.dropped[reason] += batch.events
+                self._notices.dropped(reason, batch.events, str(answer))
+            self._tell_flushes()
+        if self._config.on_delivery is not None:
+            self._tell_hook(self._config.on_delivery, _delivery(batch, outcome, reason, answer))
+
+    def _tell_hook(self, hook: Callable[[Delivery], None], delivery: Delivery) -> None:
+        try:
+            hook(delivery)
+        except Exception:
+            if not self._hook_failed:
+                self._hook_failed = True
+                logger.exception("on_delivery raised; further exceptions of it are not logged")
+
+    # -- what operators hear -------------------------------------------------------------------------------------------
+
+    def _speak(self, everything: bool = False) -> None:
+        """Log what is due to be said; may wait in a log handler."""
+        for notice in self._notices.take(monotonic(), everything):
+            logger.warning("%d events dropped as %s: %s", notice.events, notice.reason, notice.detail)
+
+    def _say_health(self, batch: Batch, verdict: Verdict, answer: Answer) -> None:
+        origin = batch.envelope.origin
+        if verdict is Verdict.RETRY and origin not in self._ailing:
+            self._ailing.add(origin)
+            logger.warning("%s does not take events (%s); retrying, %d pending", origin, answer, self._buffer.events)
+        elif verdict is Verdict.DELIVERED and origin in self._ailing:
+            self._ailing.remove(origin)
+            logger.info("%s takes events again, %d pending", origin, self._buffer.events)
+
+    # -- accounts ------------------------------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """A consistent snapshot, from any thread."""
+        if get_ident() == self._home.ident:
+            return self._snapshot()
+        try:
+            return self._home.call(self._snapshot, _ACCOUNT_TIMEOUT)
+        except Unreachable:
+            return self._counters.snapshot(self._buffer.events)
+
+    def _snapshot(self) -> Stats:
+        if self._inbox and not self._inside.entered:
+            with self._inside:
+                self._inbox.collect()
+        return self._counters.snapshot(self._buffer.events)
+
+    # -- flush and close -----------------------------------------------------------------------------------------------
+
+    def flush(self, timeout: float) -> bool:
+        """Wait for what was dispatched before; from any thread."""
+        return self._wherever(lambda: self._flush(monotonic() + timeout), timeout, False)
+
+    def close(self, timeout: float) -> bool:
+        """Refuse new events, flush, count what is left as closed; from any thread."""
+        self._closed = True
+        return self._wherever(lambda: self._close(monotonic() + timeout), timeout + 2 * _KILL_TIMEOUT, False)
+
+    def drain(self) -> bool:
+        """Deliver what can be delivered within close_timeout, and accept events until then; the end of the process."""
+        timeout = self._config.close_timeout
+        return self._wherever(lambda: self._drain(monotonic() + timeout), timeout + 2 * _KILL_TIMEOUT, False)
+
+    def _wherever(self, work: Callable[[], T], timeout: float, otherwise: T) -> T:
+        if get_ident() == self._home.ident:
+            return work()
+        try:
+            return self._home.call(work, timeout + _KILL_TIMEOUT)
+        except Unreachable:
+            return otherwise
+
+    def _flush(self, deadline: float, even_asked: bool = False) -> bool:
+        with self._inside:
+            self._inbox.collect()
+            self._buffer.hurry(even_asked)
+            self._attend()
+        self._wait_until_settled(self._buffer.newest, deadline)
+        return self._buffer.events == 0
+
+    def _wait_until_settled(self, newest: int, deadline: float) -> bool:
+        """Wait until no batch up to this number is pending; at once in a callback of the hub, where nobody may wait."""
+        settled = Event()
+        entry = (newest, settled)
+        self._flushes.append(entry)
+        try:
+            self._tell_flushes()
+            if self._home.can_wait():
+                settled.wait(max(deadline - monotonic(), 0.0))
+            return bool(settled.is_set())
+        finally:
+            self._flushes.remove(entry)
+
+    def _tell_flushes(self) -> None:
+        if self._flushes:
+            oldest = self._buffer.oldest
+            for newest, settled in self._flushes:
+                if oldest is None or oldest > newest:
+                    settled.set()
+
+    def _close(self, deadline: float) -> bool:
+        self._closers += 1
+        done = False
+        try:
+            done = self._ended or self._flush(deadline)
+        finally:
+            self._closers -= 1
+            if done or not self._closers:
+                self._end()
+        return done
+
+    def _drain(self, deadline: float) -> bool:
+        try:
+            self._flush(deadline, even_asked=True)
+            while self._buffer.events and monotonic() < deadline:
+                self._flush(deadline)
+        finally:
+            drained = self._buffer.events == 0
+            self._end()
+        return drained
+
+    def _end(self) -> None:
+        """Stop everything and count what is left; whatever happens, the accounts are closed."""
+        if self._ended:
+            return
+        self._closed = self._ended = True
+        self._disarm()
+        try:
+            self._pool.kill(block=self._home.can_wait(), timeout=_KILL_TIMEOUT)
+        finally:
+            self._count_the_rest()
+            self._speak(everything=True)
+            if self._link is not None:
+                self._link.close()
+
+    def _count_the_rest(self) -> None:
+        with self._inside:
+            self._inbox.collect()
+        for batch in self._buffer.drain():
+            self._settle(batch, Outcome.DROPPED, _stats.CLOSED, Answer(error="not sent before the end"))
+
+    # -- forks ---------------------------------------------------------------------------------------------------------
+
+    def abandon(self) -> None:
+        """In a fork's child: all of this belongs to the parent. Cheap, and starts nothing."""
+        self._closed = self._ended = True
+        if get_ident() == self._home.ident:
+            self._disarm()
+            self._pool.kill(block=False)
+
+
+class _Inside:
+    """Marks that the engine's own state is being changed, so that a signal handler's events take the inbox."""
+
+    __slots__ = ("entered",)
+
+    def __init__(self) -> None:
+        self.entered = 0
+
+    def __enter__(self) -> None:
+        self.entered += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.entered -= 1
+
+
+def _delivery(batch: Batch, outcome: Outcome, reason: str, answer: Answer) -> Delivery:
+    seconds = monotonic() - batch.opened
+    origin = str(batch.envelope.origin)
+    bodies = tuple(batch.parts)
+    return Delivery(outcome, reason, origin, batch.events, answer.status, batch.attempts, seconds, bodies)

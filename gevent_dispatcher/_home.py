@@ -1,0 +1,142 @@
+"""Where an engine lives: the hub whose greenlets send.
+
+In a patched process that is the main thread's hub. In an unpatched one nobody runs a hub, so one daemon native thread
+with a hub of its own is started. Everything that touches greenlets, timers or sockets happens at home; other threads
+leave a callable there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from typing import Any, Callable, TypeVar
+
+import gevent
+from gevent import get_hub, getcurrent, monkey
+from gevent.hub import MAIN_THREAD_IDENT
+
+T = TypeVar("T")
+
+get_ident: Callable[[], int] = monkey.get_original("_thread", "get_ident")
+_allocate_lock = monkey.get_original("_thread", "allocate_lock")
+_start_new_thread = monkey.get_original("_thread", "start_new_thread")
+
+
+class Unreachable(Exception):
+    """The home did not answer in time."""
+
+
+class Home:
+    """A hub and the native thread that runs it.
+
+    Attributes:
+        hub: the hub; None until its thread has made it.
+        ident: the native thread's identity; 0 until it runs.
+    """
+
+    def __init__(self, hub: Any = None, ident: int = 0) -> None:
+        self.hub = hub
+        self.ident = ident
+        self._left: deque[Callable[[], object]] = deque()
+
+    def can_wait(self) -> bool:
+        """Whether the caller may wait here: it is at home, and not in a callback of the hub."""
+        return get_ident() == self.ident and getcurrent() is not self.hub
+
+    def soon(self, work: Callable[[], object]) -> None:
+        """Have a callable run in the hub; from any thread or signal handler, without waiting.
+
+        Args:
+            work: must not block, switch or raise.
+        """
+        self._left.append(work)
+        if self.hub is not None:
+            self.hub.loop.run_callback_threadsafe(self._run_left)
+
+    def _run_left(self) -> None:
+        while self._left:
+            self._left.popleft()()
+
+    def call(self, work: Callable[[], T], timeout: float) -> T:
+        """Run a callable in a greenlet at home and wait for its result, from another thread.
+
+        Args:
+            work: may wait.
+            timeout: seconds.
+
+        Raises:
+            Unreachable: there was no result in time.
+            BaseException: what the callable raised.
+        """
+        finished = _allocate_lock()
+        finished.acquire()
+        results: list[tuple[Any, BaseException | None]] = []
+
+        def run() -> None:
+            try:
+                results.append((work(), None))
+            except BaseException as error:
+                results.append((None, error))
+            finally:
+                finished.release()
+
+        self.soon(lambda: gevent.spawn(run))
+        if not finished.acquire(True, max(timeout, 0.0)):
+            raise Unreachable
+        value, error = results[0]
+        if error is not None:
+            raise error
+        return value  # type: ignore[no-any-return]  # T went through a list
+
+
+class _ThreadHome(Home):
+    """A daemon native thread with a hub of its own."""
+
+    def start(self) -> None:
+        _start_new_thread(self._live, ())
+
+    def _live(self) -> None:
+        hub = get_hub()
+        # A referenced watcher keeps the loop running, at no cost, while there is nothing to do.
+        keep = hub.loop.async_()
+        self.ident = get_ident()
+        self.hub = hub
+        hub.loop.run_callback(self._run_left)
+        hub.wait(keep)
+
+
+_main_hub: Any = None
+_thread_homes: dict[int, _ThreadHome] = {}
+
+
+def is_patched() -> bool:
+    """Whether the main thread waits cooperatively, so that its hub runs."""
+    return bool(monkey.is_module_patched("socket"))
+
+
+def remember_main_hub() -> None:
+    """Keep a reference to the hub of a patched main thread: another native thread cannot find it by itself."""
+    global _main_hub
+    if is_patched() and get_ident() == MAIN_THREAD_IDENT:
+        _main_hub = get_hub()
+
+
+def find_home() -> Home:
+    """The home of an engine that is made now, in this process."""
+    remember_main_hub()
+    if is_patched() and _main_hub is not None:
+        return Home(_main_hub, MAIN_THREAD_IDENT)
+    pid = os.getpid()
+    home = _ThreadHome()
+    winner = _thread_homes.setdefault(pid, home)
+    if winner is home:
+        home.start()
+    return winner
+
+
+def forget() -> None:
+    """In a fork's child: the thread homes stayed behind, and so did the main hub if another thread forked."""
+    global _main_hub
+    _thread_homes.clear()
+    if get_ident() != MAIN_THREAD_IDENT:
+        _main_hub = None

@@ -1,0 +1,114 @@
+"""The house keeps its layers: read from the syntax tree, so that an import inside a function counts too."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import gevent_dispatcher
+
+PACKAGE = Path(gevent_dispatcher.__file__).parent
+NAME = "gevent_dispatcher"
+
+# A module imports only from layers below its own.
+LAYERS = {
+    "": 0,  # the package itself: a version and lazily resolved names
+    "_config": 0,
+    "_url": 0,
+    "_proxy": 0,
+    "_event": 0,
+    "_stats": 0,
+    "_notices": 0,
+    "_retry": 1,
+    "_buffer": 1,
+    "_home": 2,
+    "_threads": 2,
+    "_inbox": 2,
+    "_resolver": 2,
+    "_transport": 2,
+    "_http_client": 2,
+    "_process": 3,
+    "_engine": 3,
+    "_dispatcher": 3,
+    "sdk": 4,
+    "collector": 4,
+    "__main__": 4,
+}
+# Third-party names, and the modules that may know them. L0 and L1 know none.
+KNOWN_TO = {
+    "gevent": {"_home", "_threads", "_resolver", "_transport", "_http_client", "_engine", "collector", "__main__"},
+    "urllib3": {"_http_client"},
+    "certifi": {"_http_client"},
+    "optimizely": {"sdk"},
+    "typing_extensions": {"_config", "_transport", "_dispatcher", "sdk"},  # for type checkers only
+}
+CLOCKS = {"time", "datetime", "random", "threading", "socket", "asyncio"}
+STDLIB = getattr(sys, "stdlib_module_names", None)
+
+
+def modules() -> dict[Path, str]:
+    files = sorted(PACKAGE.rglob("*.py"))
+    return {path: path.relative_to(PACKAGE).parts[0].replace(".py", "").replace("__init__", "") for path in files}
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, by its full name, TYPE_CHECKING ones aside."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_checkers = {id(node) for block in ast.walk(tree) if is_for_checkers(block) for node in ast.walk(block)}
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in for_checkers:
+            continue
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def is_for_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def internal(names: set[str]) -> set[str]:
+    """Our own modules among them, by their names within the package."""
+    within = {name[len(NAME) + 1 :].split(".")[0] for name in names if name.split(".")[0] == NAME}
+    return {name if name in LAYERS else "" for name in within}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_never_run_up(path: Path) -> None:
+    module = modules()[path]
+    for imported in internal(imports(path)) - {module}:
+        assert LAYERS[imported] <= LAYERS[module], f"{module} imports {imported} from above"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_third_party_names_stay_in_their_rooms(path: Path) -> None:
+    module = modules()[path]
+    for name in {full.split(".")[0] for full in imports(path)} - {NAME}:
+        if name in KNOWN_TO:
+            assert module in KNOWN_TO[name], f"{module} must not know {name}"
+        elif STDLIB is not None:
+            assert name in STDLIB, f"{module} imports {name}, which no room is allowed to know"
+
+
+@pytest.mark.parametrize("module", [name for name, layer in LAYERS.items() if layer <= 1 and name])
+def test_the_pure_layers_know_no_clock_and_no_input_or_output(module: str) -> None:
+    roots = {full.split(".")[0] for full in imports(PACKAGE / f"{module}.py")}
+    allowed = {"socket"} if module == "_proxy" else set()  # for inet_aton, which reads an address
+    assert not roots & (CLOCKS - allowed)
+
+
+def test_there_is_no_cycle() -> None:
+    arrows: dict[str, set[str]] = {module: set() for module in LAYERS}
+    for path, module in modules().items():
+        arrows[module] |= internal(imports(path)) - {module, ""}
+    while arrows:
+        leaves = {module for module, targets in arrows.items() if not targets & set(arrows)}
+        assert leaves, f"a cycle among {sorted(arrows)}"
+        arrows = {module: targets for module, targets in arrows.items() if module not in leaves}
