@@ -59,6 +59,9 @@ class _Lane:
         self.ready: deque[Batch] = deque()
         self.waiting: list[_Waiting] = []
 
+    def is_due(self, now: float) -> bool:
+        return bool(self.ready) or (bool(self.waiting) and self.waiting[0].not_before <= now)
+
     def wake(self, now: float) -> None:
         while self.waiting and self.waiting[0].not_before <= now:
             self.ready.appendleft(heappop(self.waiting).batch)
@@ -159,9 +162,10 @@ class Buffer:
     # -- out -----------------------------------------------------------------------------------------------------------
 
     def is_due(self, now: float) -> bool:
-        """Whether `take` would find a batch now."""
-        self._ripen(now)
-        return any(lane.ready for lane in self._lanes.values())
+        """Whether `take` would find a batch now. What is open stays open: it may gain company until it is taken."""
+        if self._open and self._linger_ends(self._oldest_open()) <= now:
+            return True
+        return any(lane.is_due(now) for lane in self._lanes.values())
 
     def take(self, now: float) -> Batch | None:
         """The next batch to send, None when none is due. It stays within the bounds until it is settled."""
@@ -180,14 +184,17 @@ class Buffer:
             self._lanes[origin] = lane
 
     def _ripen(self, now: float) -> None:
-        while self._open:
-            oldest = next(iter(self._open.values()))
-            if oldest.opened + self._config.flush_interval > now:
-                break
-            self._close(oldest)
+        while self._open and self._linger_ends(self._oldest_open()) <= now:
+            self._close(self._oldest_open())
         for lane in self._lanes.values():
             if lane.waiting:
                 lane.wake(now)
+
+    def _oldest_open(self) -> Batch:
+        return next(iter(self._open.values()))
+
+    def _linger_ends(self, batch: Batch) -> float:
+        return batch.opened + self._config.flush_interval
 
     def put_back(self, batch: Batch, not_before: float, asked: bool) -> None:
         """Return a taken batch, whole, to wait.
@@ -219,7 +226,7 @@ class Buffer:
         """When a batch that waits becomes due, in monotonic seconds; None when none waits."""
         times = [lane.waiting[0].not_before for lane in self._lanes.values() if lane.waiting]
         if self._open:
-            times.append(next(iter(self._open.values())).opened + self._config.flush_interval)
+            times.append(self._linger_ends(self._oldest_open()))
         return min(times) if times else None
 
     def hurry(self, even_asked: bool = False) -> None:
@@ -229,7 +236,7 @@ class Buffer:
             even_asked: also the waits that an endpoint asked for, as at exit.
         """
         while self._open:
-            self._close(next(iter(self._open.values())))
+            self._close(self._oldest_open())
         for lane in self._lanes.values():
             lane.hurry(even_asked)
 

@@ -11,7 +11,6 @@ import logging
 import os
 import random
 import time
-from contextvars import Context
 from typing import Any, Callable, TypeVar
 
 import gevent
@@ -150,7 +149,6 @@ class Engine:
         """Add one sender, unless one is about to look anyway or all slots are taken: the next to end looks again."""
         if self._fresh is None and not self._pool.full():
             sender = gevent.Greenlet(self._send_due)
-            sender.gr_context = Context()  # not the caller's: it would keep a request's context alive
             self._fresh = sender
             self._pool.start(sender, blocking=False)
             sender.rawlink(self._sender_ended)

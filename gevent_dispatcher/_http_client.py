@@ -98,10 +98,11 @@ class _GeventConnection:
         return self.sock is not None and not _is_readable(self.sock)
 
     def getresponse(self) -> Any:
+        was_kept = self.exchanges > 0
         try:
             response = super().getresponse()  # type: ignore[misc]  # a mixin
         except _Unanswered as error:
-            error.reused = self.exchanges > 0
+            error.reused = was_kept
             raise
         self.exchanges += 1
         return response
@@ -280,12 +281,12 @@ def _finish(response: Any) -> None:
 
 def _describe(error: object) -> str:
     """An error in words that hold no url, no payload and no credential, as urllib3's own texts may."""
-    cause = getattr(error, "__cause__", None)
-    if isinstance(error, HTTPError) and isinstance(cause, OSError):
-        return _describe(cause)
-    strerror = getattr(error, "strerror", None)
+    for cause in (getattr(error, "__cause__", None), *getattr(error, "args", ())):
+        if isinstance(error, HTTPError) and isinstance(cause, OSError):
+            return _describe(cause)
+    words = getattr(error, "verify_message", None) or getattr(error, "strerror", None)
     name = type(error).__name__.lstrip("_")
-    return f"{name}: {strerror}" if isinstance(strerror, str) else name
+    return f"{name}: {words}" if isinstance(words, str) else name
 
 
 def make_context() -> Any:

@@ -38,7 +38,8 @@ def split_credentials(proxy_url: str) -> tuple[str, str | None]:
         proxy_url: an absolute http or https url. User and password are percent-decoded and sent as Latin-1.
 
     Returns:
-        scheme://host:port, and the value for a Proxy-Authorization header ("Basic ..."), None without a user.
+        scheme://host:port, a default port left out, and the value of a Proxy-Authorization header ("Basic ...") or
+        None. Where requests sends it only with user and password both, one of them is enough here, as for curl.
 
     Raises:
         ValueError: the url is malformed or of another scheme; the message never contains the url.

@@ -80,6 +80,7 @@ def test_a_proxy_without_scheme_gets_http(value: str, expected: str) -> None:
         ("*,a.net", "logx.example.com", 443, False),
         ("*.example.com", "logx.example.com", 443, False),
         (",", "logx.example.com", 443, False),
+        (",", "logx.example.com.", 443, False),
         ("example.com:8443", "logx.example.com", 8443, True),
         ("example.com:8443", "logx.example.com", 9443, False),
         ("example.com:443", "logx.example.com", 443, False),
@@ -161,7 +162,7 @@ def basic(pair: bytes) -> str:
     ("url", "origin", "header"),
     [
         ("http://proxy:3128", "http://proxy:3128", None),
-        ("https://Proxy/", "https://proxy:443", None),
+        ("https://Proxy:443/", "https://proxy", None),
         ("http://user:secret@proxy:3128", "http://proxy:3128", basic(b"user:secret")),
         ("http://us%40er:p%3Aw%2F@proxy:1", "http://proxy:1", basic(b"us@er:p:w/")),
         ("http://user:p@ss@proxy:1", "http://proxy:1", basic(b"user:p@ss")),

@@ -52,7 +52,8 @@ def test_credentials_never_stand_in_a_refusal() -> None:
 
 
 def test_an_ipv6_origin_reads_with_its_brackets() -> None:
-    assert str(Origin("http", "::1", 80)) == "http://[::1]:80"
+    assert str(Origin("http", "::1", 8080)) == "http://[::1]:8080"
+    assert str(Origin("http", "::1", 80)) == "http://[::1]"
 
 
 @given(st.text())

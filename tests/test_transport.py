@@ -1,0 +1,255 @@
+"""HttpTransport against real sockets: what arrives, what comes back, and what is kept."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from contextlib import closing
+from pathlib import Path
+from time import monotonic
+from typing import Any, Iterator
+
+import gevent
+import pytest
+
+from gevent_dispatcher import Answer, HttpTransport, Link, Request
+from gevent_dispatcher._url import parse
+from tests.hostile import Certificate, HostileServer, make_certificates, refusing_port
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Certificate]:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
+def server(no_proxy: None) -> Iterator[HostileServer]:
+    with HostileServer() as running:
+        yield running
+
+
+def opened(**settings: Any) -> Link:
+    return HttpTransport(**settings).open(connections=4)
+
+
+def request(url: str, body: bytes | None = b"{}", verb: str = "POST", **headers: str) -> Request:
+    address = parse(url)
+    return Request(verb, address.origin, address.target, headers, body, 1)
+
+
+def post(link: Link, url: str) -> Answer:
+    return link.send(request(url))
+
+
+def test_a_request_arrives_as_it_was_given(server: HostileServer) -> None:
+    link = opened(headers={"X-Optimizely-Strict": "true", "X-A": "ours"})
+    given = request(server.url("status/204") + "?a=b%20c", b'{"a":1}', **{"Content-Type": "text/x", "x-a": "theirs"})
+    assert link.send(given) == Answer(204)
+    (received,) = server.received
+    assert (received.verb, received.target, received.body) == ("POST", "/status/204?a=b%20c", b'{"a":1}')
+    assert received.header("Content-Type") == "text/x"
+    assert received.header("X-Optimizely-Strict") == "true"
+    assert [value for name, value in received.headers if name.lower() == "x-a"] == ["theirs"]
+    assert (received.header("User-Agent") or "").startswith("gevent-dispatcher/")
+
+
+def test_a_get_request_has_no_body(server: HostileServer) -> None:
+    assert opened().send(request(server.url("status/200"), None, "GET")) == Answer(200)
+    assert (server.received[0].verb, server.received[0].body) == ("GET", b"")
+
+
+@pytest.mark.parametrize("status", [200, 204, 301, 307, 400, 404, 413, 429, 500, 503, 599])
+def test_a_status_comes_back_as_it_is_and_the_connection_is_kept(server: HostileServer, status: int) -> None:
+    link = opened()
+    assert [post(link, server.url(f"status/{status}")).status for _ in range(3)] == [status] * 3
+    assert server.connections == 1
+
+
+def test_a_redirect_is_not_followed(server: HostileServer) -> None:
+    with HostileServer() as elsewhere:
+        answer = post(opened(), server.url(f"redirect/302/{elsewhere.url('status/204')}"))
+        assert answer.status == 302
+        assert not elsewhere.received
+
+
+def test_retry_after_comes_back(server: HostileServer) -> None:
+    assert post(opened(), server.url("retry_after/17/503")) == Answer(503, "17")
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    ["reset_before", "close_before", "garbage", "huge_header", "many_headers", "endless_continue"],
+)
+def test_no_answer_is_an_error_in_words(server: HostileServer, behaviour: str) -> None:
+    answer = post(opened(), server.url(behaviour))
+    assert answer.status is None
+    assert answer.error
+    assert server.url() not in answer.error
+
+
+def test_a_refused_connection_is_an_error_in_words(no_proxy: None) -> None:
+    with refusing_port() as port:
+        assert "refused" in post(opened(), f"http://127.0.0.1:{port}/secret-path").error.lower()
+
+
+def test_a_name_without_an_address_is_an_error_in_words(no_proxy: None) -> None:
+    answer = post(opened(), "http://no-such-host.invalid/secret-path")
+    assert answer.status is None
+    assert "secret-path" not in answer.error
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    ["length_too_big", "length_too_small", "chunked", "chunked_broken", "chunked_cut", "broken_gzip", "half_head", "reset_after"]
+    + ["endless_body", "interim/102/103", "interim/100/100", "close_after", "stale"],
+)
+def test_a_2xx_stays_one_whatever_its_body_does(server: HostileServer, behaviour: str) -> None:
+    link = opened(read_timeout=5)
+    answers = [post(link, server.url(behaviour)).status for _ in range(2)]
+    assert answers in ([200, 200], [204, 204])
+    assert post(link, server.url("status/204")) == Answer(204)
+
+
+def test_a_body_that_never_comes_costs_its_connection_and_not_the_answer(server: HostileServer) -> None:
+    link = opened(read_timeout=0.1)
+    assert post(link, server.url("promised_body")) == Answer(200)
+    assert post(link, server.url("status/204")) == Answer(204)
+    assert server.connections == 2
+
+
+def test_a_connection_closed_while_it_was_kept_is_replaced_at_once(server: HostileServer) -> None:
+    link = opened()
+    for _ in range(3):
+        assert post(link, server.url("stale_on_reuse")) == Answer(204)
+    assert server.connections == 3
+
+
+def test_a_connection_closed_before_it_was_ever_used_is_an_error(server: HostileServer) -> None:
+    assert post(opened(), server.url("close_before")).error
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("behaviour", ["blackhole", "trickle/0.01", "delay/30"])
+def test_one_exchange_ends_within_its_time(server: HostileServer, behaviour: str) -> None:
+    started = monotonic()
+    answer = post(opened(read_timeout=20, request_timeout=0.2), server.url(behaviour))
+    assert answer == Answer(error="no answer within 0.2 s")
+    assert monotonic() - started < 5
+
+
+def test_silence_ends_within_the_read_timeout(server: HostileServer) -> None:
+    answer = post(opened(read_timeout=0.1), server.url("blackhole"))
+    assert "time" in answer.error.lower()
+
+
+def test_connections_are_kept_for_as_many_as_send_at_once(server: HostileServer) -> None:
+    link = opened()
+    for _ in range(3):
+        senders = [gevent.spawn(post, link, server.url("delay/0.05")) for _ in range(4)]
+        gevent.joinall(senders, timeout=10)
+        assert [each.value for each in senders] == [Answer(204)] * 4
+    assert server.connections == 4
+
+
+def test_a_killed_exchange_gives_its_connection_up(server: HostileServer) -> None:
+    link = opened()
+    sender = gevent.spawn(post, link, server.url("blackhole"))
+    gevent.idle()
+    sender.kill(timeout=5)
+    assert [post(link, server.url("status/204")) for _ in range(3)] == [Answer(204)] * 3
+
+
+def test_a_closed_link_has_closed_its_connections(server: HostileServer) -> None:
+    link = opened()
+    post(link, server.url("status/204"))
+    link.close()
+    link.close()
+    assert post(link, server.url("status/204")) == Answer(204)
+    assert server.connections == 2
+
+
+def test_ipv6_is_spoken(no_proxy: None) -> None:
+    with HostileServer(host="::1") as server:
+        assert post(opened(), server.url("status/204")) == Answer(204)
+        assert server.received[0].header("Host") == f"[::1]:{server.port}"
+
+
+def test_https_is_verified_against_the_bundle_that_requests_would_use(
+    certificates: dict[str, Certificate], no_proxy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificates["good"].trust))
+    with HostileServer(certificate=certificates["good"]) as server:
+        link = opened()
+        for _ in range(2):
+            assert post(link, server.url("status/204")) == Answer(204)
+            assert post(link, server.url("status/204", host="localhost")) == Answer(204)
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("which", ["wrong_host", "expired", "self_signed"])
+def test_a_certificate_that_is_not_good_is_refused(
+    certificates: dict[str, Certificate], no_proxy: None, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificates["good"].trust))
+    with HostileServer(certificate=certificates[which]) as server:
+        answer = post(opened(), server.url("status/204"))
+        assert answer.status is None
+        assert "certificate" in answer.error.lower()
+        assert not server.received
+
+
+def test_a_context_of_the_users_own_is_used(certificates: dict[str, Certificate], no_proxy: None) -> None:
+    context = ssl.create_default_context(cafile=str(certificates["good"].trust))
+    with HostileServer(certificate=certificates["good"]) as server:
+        assert post(opened(ssl_context=context), server.url("status/204")) == Answer(204)
+
+
+def test_a_bundle_that_is_missing_is_an_error_in_words(
+    certificates: dict[str, Certificate], no_proxy: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+    with HostileServer(certificate=certificates["good"]) as server:
+        assert "No such file" in post(opened(), server.url("status/204")).error
+
+
+def test_a_proxy_gets_the_whole_url_and_its_credentials(no_proxy: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with HostileServer() as proxy:
+        monkeypatch.setenv("http_proxy", f"http://user:secret@127.0.0.1:{proxy.port}")
+        assert post(opened(), "http://events.example/v1/events?a=b") == Answer(204)
+        (received,) = proxy.received
+        assert received.target == "http://events.example/v1/events?a=b"
+        assert received.header("Proxy-Authorization") == "Basic dXNlcjpzZWNyZXQ="
+        assert received.header("Host") == "events.example"
+
+
+def test_a_setting_goes_before_the_environments_proxy(server: HostileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    assert post(opened(proxy=""), server.url("status/204")) == Answer(204)
+    with HostileServer() as proxy:
+        assert post(opened(proxy=f"http://127.0.0.1:{proxy.port}"), server.url("status/204")) == Answer(204)
+        assert len(proxy.received) == 1
+
+
+def test_a_proxy_that_cannot_be_used_is_an_error_without_its_credentials(no_proxy: None) -> None:
+    answer = post(opened(proxy="http://user:secret@proxy:99999"), "http://events.example/")
+    assert "proxy" in answer.error
+    assert "secret" not in answer.error
+
+
+def test_our_log_has_no_word_of_a_request(server: HostileServer, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, logger="gevent_dispatcher"):
+        for behaviour in ("status/204", "reset_before", "garbage"):
+            post(opened(), server.url(behaviour))
+    assert not caplog.records
+
+
+def test_the_client_is_closed_without_ever_having_been_used() -> None:
+    with closing(opened()) as link:
+        assert link is not None
