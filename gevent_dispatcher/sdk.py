@@ -1,0 +1,228 @@
+"""The Optimizely SDK's side: a client and an event processor that need no thread between SDK and dispatcher.
+
+The SDK's own BatchEventProcessor starts a thread when the client is made. It dies in a fork, so a client made
+before gunicorn's `--preload` forks tracks into a queue that nobody reads. This processor has nothing that could die.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import traceback
+from typing import TYPE_CHECKING, Any, Callable, Mapping, cast
+
+import gevent_dispatcher
+from gevent_dispatcher._dispatcher import GeventEventDispatcher, default_dispatcher
+
+try:
+    from optimizely.event.event_factory import EventFactory
+    from optimizely.event.event_processor import BaseEventProcessor
+    from optimizely.event.user_event import UserEvent
+    from optimizely.helpers.enums import NotificationTypes
+    from optimizely.logger import NoOpLogger, adapt_logger
+    from optimizely.notification_center import NotificationCenter
+    from optimizely.optimizely import Optimizely
+except ImportError as error:
+    raise ImportError(
+        "gevent_dispatcher.sdk needs the Optimizely SDK, 3.10 or newer: pip install 'gevent-dispatcher[sdk]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Protocol, TypeVar
+
+    from optimizely.logger import Logger
+    from typing_extensions import ParamSpec
+
+    _P = ParamSpec("_P")
+    _T = TypeVar("_T")
+
+    class Dispatcher(Protocol):
+        """What the SDK asks of a dispatcher."""
+
+        def dispatch_event(self, event: Any) -> Any:
+            """Take an event over."""
+
+
+__all__ = ["GeventEventProcessor", "create_client"]
+
+_REPLACED = {
+    "event_processor": "create_client makes the event processor itself. With a processor of your own, call"
+    " optimizely.Optimizely(...) and give both the same notification_center.",
+    "event_processor_options": "they would have no effect, because the SDK's batch processor is replaced."
+    " Set batch_size and flush_interval on the dispatcher:"
+    " create_client(..., event_dispatcher=GeventEventDispatcher(batch_size=100, flush_interval=1.0)).",
+}
+_logger = logging.getLogger("gevent_dispatcher")
+
+
+class GeventEventProcessor(BaseEventProcessor):
+    """Hand each event to the dispatcher in the caller, without a thread or a queue in between.
+
+    Args:
+        event_dispatcher: an object, class or module with `dispatch_event`. None makes a `GeventEventDispatcher()`
+            that belongs to the processor.
+        logger: where failures go; the package's logger ("gevent_dispatcher") when there is none.
+        notification_center: the one that the client has. With another, the client's LOG_EVENT listeners go deaf.
+
+    Raises:
+        TypeError: `event_dispatcher` has no dispatch_event, or `notification_center` is not the SDK's.
+    """
+
+    def __init__(
+        self,
+        event_dispatcher: Dispatcher | type[Dispatcher] | ModuleType | None = None,
+        logger: Logger | None = None,
+        notification_center: NotificationCenter | None = None,
+    ) -> None:
+        self.logger = _adapted(logger)
+        self.notification_center = _checked_center(notification_center, self.logger)
+        self.event_dispatcher: Any = _checked_dispatcher(event_dispatcher)
+        self._owns_dispatcher = event_dispatcher is None
+        # The SDK's default logger is silent: a failure that nobody can see would be the worst of both.
+        self._failures: Any = _logger if logger is None else self.logger
+
+    def process(self, user_event: UserEvent) -> None:
+        """Build the log event, tell the LOG_EVENT listeners, dispatch; no exception comes back.
+
+        Args:
+            user_event: the SDK's ImpressionEvent or ConversionEvent.
+        """
+        log_event = self._attempt("event not built", self._build, user_event)
+        if log_event is not None:
+            self._attempt("LOG_EVENT listeners not told", self._notify, log_event)
+            self._attempt("event not dispatched", self.event_dispatcher.dispatch_event, log_event)
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until the dispatcher has done what was tracked before the call.
+
+        Args:
+            timeout: seconds; None is the dispatcher's own default.
+
+        Returns:
+            False when the time ran out or the dispatcher failed. True at once when it has no flush.
+        """
+        return self._finish("flush", timeout)
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Close a dispatcher that the processor made; flush one that was handed in, it may serve others.
+
+        The SDK calls this from `client.close()`.
+
+        Args:
+            timeout: seconds; None is the dispatcher's own default.
+
+        Returns:
+            False when the time ran out or the dispatcher failed.
+        """
+        return self._finish("close" if self._owns_dispatcher else "flush", timeout)
+
+    def _build(self, user_event: Any) -> Any:
+        is_event = isinstance(user_event, UserEvent)
+        log_event = EventFactory.create_log_event(user_event, self.logger) if is_event else None
+        if log_event is None:
+            self._failures.error("event not built: the SDK makes nothing of a %s", type(user_event).__name__)
+        return log_event
+
+    def _notify(self, log_event: Any) -> None:
+        self.notification_center.send_notifications(NotificationTypes.LOG_EVENT, log_event)
+
+    def _finish(self, name: str, timeout: float | None) -> bool:
+        method = getattr(self.event_dispatcher, name, None)
+        if method is None:
+            return True
+        given = {} if timeout is None else {"timeout": timeout}
+        # A dispatcher that isn't ours may return nothing, which is no failure.
+        return self._attempt(f"{name} failed", lambda: method(**given) is not False) is True
+
+    def _attempt(self, failure: str, call: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return call(*args)
+        except Exception as error:
+            # Where it happened and its type, but not its text, which may quote the event.
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            self._failures.error("%s: %s\n%s", failure, type(error).__name__, frames)
+            return None
+
+
+def _takes_what(constructor: Callable[_P, _T]) -> Callable[[Callable[..., _T]], Callable[_P, _T]]:
+    """Lend a function the parameters of a constructor, for type checkers and editors."""
+
+    def lend(function: Callable[..., _T]) -> Callable[_P, _T]:
+        return cast("Callable[_P, _T]", function)
+
+    return lend
+
+
+@_takes_what(Optimizely)
+def create_client(*args: Any, **kwargs: Any) -> Optimizely:
+    """Make an Optimizely client whose events go straight to a dispatcher.
+
+    `client.close()` closes the dispatcher when create_client made it, and flushes one that was handed in. SDK 3 and 4
+    have no `client.close()`: call `client.event_processor.stop()`.
+
+    With `sdk_key` the SDK still polls for the datafile in a thread of its own, which a fork ends: before a preload,
+    give a datafile or make the client in each worker.
+
+    Args:
+        *args: what `optimizely.optimizely.Optimizely` takes.
+        **kwargs: the same, by name; `event_dispatcher` is a new `GeventEventDispatcher()` unless given.
+
+    Raises:
+        ValueError: `event_processor` or `event_processor_options` was given.
+        TypeError: an argument that this version of the SDK does not have, a dispatcher without dispatch_event, or a
+            notification_center that is not the SDK's.
+    """
+    given = inspect.signature(Optimizely).bind(*args, **kwargs).arguments
+    _refuse_replaced(given)
+    processor = GeventEventProcessor(
+        given.get("event_dispatcher"), given.get("logger"), given.get("notification_center")
+    )
+    given["event_dispatcher"] = processor.event_dispatcher
+    given["notification_center"] = processor.notification_center
+    given["event_processor"] = processor
+    return Optimizely(**given)
+
+
+def _refuse_replaced(given: Mapping[str, Any]) -> None:
+    for name, reason in _REPLACED.items():
+        if given.get(name) is not None:
+            raise ValueError(f"{name}: {reason}")
+
+
+def _adapted(logger: Logger | None) -> Logger:
+    return adapt_logger(NoOpLogger() if logger is None else logger)
+
+
+def _checked_center(center: NotificationCenter | None, logger: Logger) -> NotificationCenter:
+    if center is None:
+        return NotificationCenter(logger)
+    if not isinstance(center, NotificationCenter):
+        raise TypeError(
+            f"notification_center is {_described(center)}; it must be an instance of"
+            " optimizely.notification_center.NotificationCenter, the same that the client has"
+        )
+    return center
+
+
+def _checked_dispatcher(dispatcher: Any) -> Any:
+    if dispatcher is None:
+        return GeventEventDispatcher()
+    if _stands_for_default(dispatcher):
+        # Class and module can dispatch, but only the instance behind them can be flushed.
+        return default_dispatcher()
+    if not callable(getattr(dispatcher, "dispatch_event", None)):
+        raise TypeError(
+            f"event_dispatcher is {_described(dispatcher)}; it must have a method dispatch_event(event),"
+            " as GeventEventDispatcher() has"
+        )
+    return dispatcher
+
+
+def _stands_for_default(dispatcher: Any) -> bool:
+    is_class = isinstance(dispatcher, type) and issubclass(dispatcher, GeventEventDispatcher)
+    return is_class or dispatcher is gevent_dispatcher
+
+
+def _described(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
