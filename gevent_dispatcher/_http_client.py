@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import http.client
 import os
+import queue
 import select
 import socket as native_socket
 from typing import Any, Mapping
@@ -120,6 +121,31 @@ class _TlsConnection(_GeventConnection, HTTPSConnection):
     pass
 
 
+class _Kept:
+    """The kept connections of a pool, the last used first.
+
+    Only greenlets of one hub come here and none switches while it does, so there is nothing to lock. The standard
+    library's queue would bring locks of before or after a patch, and at the interpreter's end gevent's fails.
+    """
+
+    def __init__(self, maxsize: int) -> None:
+        self._maxsize = maxsize
+        self._connections: list[Any] = []
+
+    def get(self, block: bool = False, timeout: float | None = None) -> Any:
+        if not self._connections:
+            raise queue.Empty
+        return self._connections.pop()
+
+    def put(self, connection: Any, block: bool = False, timeout: float | None = None) -> None:
+        if len(self._connections) >= self._maxsize:
+            raise queue.Full
+        self._connections.append(connection)
+
+    def qsize(self) -> int:
+        return len(self._connections)
+
+
 def _opened(family: int, kind: int, protocol: int, address: Any, timeout: float, options: Any) -> Any:
     sock = gevent_socket.socket(family, kind, protocol)
     try:
@@ -177,9 +203,11 @@ class Client:
 
     def close(self) -> None:
         """Close the kept connections."""
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
         for manager in self._managers.values():
             manager.clear()
-        self._pools.clear()
 
     def _exchange(self, request: Request) -> Any:
         """A response, or the answer where there was none; None when a kept connection turned out to be closed."""
@@ -251,8 +279,8 @@ class Client:
         shared = {"resolver": self._resolver}
         plain, tls = type("_Plain", (_Connection,), shared), type("_Tls", (_TlsConnection,), shared)
         return {
-            "http": type("_PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
-            "https": type("_TlsPool", (HTTPSConnectionPool,), {"ConnectionCls": tls}),
+            "http": type("_PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain, "QueueCls": _Kept}),
+            "https": type("_TlsPool", (HTTPSConnectionPool,), {"ConnectionCls": tls, "QueueCls": _Kept}),
         }
 
 
