@@ -9,7 +9,8 @@ HERE = Path(__file__).resolve().parent
 README = (HERE / "README.md").read_text(encoding="utf-8")
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "gevent_dispatcher" / "__init__.py").read_text("utf-8"), re.M)
 
-SDK = ["optimizely-sdk>=3.10"]
+# From 5.5 on the SDK needs Python 3.9: on 3.8 it refuses every datafile that has rollouts.
+SDK = ['optimizely-sdk>=3.10; python_version >= "3.9"', 'optimizely-sdk>=3.10,<5.5; python_version < "3.9"']
 EXAMPLES = [*SDK, "flask>=1.1", "gunicorn>=20", "tqdm>=4"]
 
 setup(
