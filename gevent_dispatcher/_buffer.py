@@ -19,10 +19,11 @@ from gevent_dispatcher._url import Origin
 class Batch:
     """Events of one envelope that share a request, and what has happened to them so far."""
 
-    __slots__ = ("attempts", "envelope", "number", "opened", "parts", "size", "visitors")
+    __slots__ = ("attempts", "envelope", "number", "opened", "parts", "room", "size", "visitors")
 
-    def __init__(self, envelope: Envelope, number: int, opened: float) -> None:
+    def __init__(self, envelope: Envelope, number: int, opened: float, room: int) -> None:
         self.envelope = envelope
+        self.room = room
         self.number = number
         self.opened = opened
         self.parts: list[bytes] = []
@@ -87,23 +88,22 @@ class Buffer:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._most_events = config.buffer_events
+        self._most_bytes = config.buffer_bytes
+        self._batch_size = config.batch_size
         self.events = 0
         self.bytes = 0
+        # Whether an event of any size would be refused.
+        self.full = False
         self._numbers = 0
         # All batches that are not settled, oldest first: that is also the order of their deadlines.
         self._pending: OrderedDict[int, Batch] = OrderedDict()
         self._open: OrderedDict[Envelope, Batch] = OrderedDict()
         self._lanes: dict[Origin, _Lane] = {}
 
-    @property
-    def full(self) -> bool:
-        """Whether an event of any size would be refused."""
-        return self.events >= self._config.buffer_events or self.bytes >= self._config.buffer_bytes
-
     def fits(self, size: int, events: int = 1) -> bool:
         """Whether this much more would stay within the bounds."""
-        config = self._config
-        return self.events + events <= config.buffer_events and self.bytes + size <= config.buffer_bytes
+        return self.events + events <= self._most_events and self.bytes + size <= self._most_bytes
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -118,32 +118,35 @@ class Buffer:
             True when something changed that a sender or the timer must hear of: a batch was opened or closed.
         """
         envelope, data, visitors, size = event
-        self.events += 1
-        self.bytes += size
         batch = self._open.get(envelope)
         changed = False
-        if batch is not None and not self._has_room(batch, visitors, size):
-            self._close(batch)
-            batch = None
-        if batch is None:
-            batch = self._open_batch(envelope, clock())
+        if batch is None or size > batch.room or batch.visitors + visitors > self._batch_size:
+            batch = self._next_batch(envelope, clock())
             changed = True
         batch.parts.append(data)
         batch.visitors += visitors
         batch.size += size
-        if not visitors or batch.visitors >= self._config.batch_size:
+        batch.room -= size
+        self._weigh(1, size)
+        if not visitors or batch.visitors >= self._batch_size:
             self._close(batch)
-            changed = True
+            return True
         return changed
 
-    def _has_room(self, batch: Batch, visitors: int, size: int) -> bool:
-        config = self._config
-        within = batch.envelope.overhead + batch.size + size <= config.max_request_bytes
-        return within and batch.visitors + visitors <= config.batch_size
+    def _weigh(self, events: int, size: int) -> None:
+        self.events += events
+        self.bytes += size
+        self.full = self.events >= self._most_events or self.bytes >= self._most_bytes
+
+    def _next_batch(self, envelope: Envelope, now: float) -> Batch:
+        batch = self._open.get(envelope)
+        if batch is not None:
+            self._close(batch)
+        return self._open_batch(envelope, now)
 
     def _open_batch(self, envelope: Envelope, now: float) -> Batch:
         self._numbers += 1
-        batch = Batch(envelope, self._numbers, now)
+        batch = Batch(envelope, self._numbers, now, self._config.max_request_bytes - envelope.overhead)
         self._pending[batch.number] = batch
         self._open[envelope] = batch
         return batch
@@ -213,8 +216,7 @@ class Buffer:
     def settle(self, batch: Batch) -> None:
         """Forget a batch: its events have ended."""
         del self._pending[batch.number]
-        self.events -= batch.events
-        self.bytes -= batch.size
+        self._weigh(-batch.events, -batch.size)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 

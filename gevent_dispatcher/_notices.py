@@ -1,11 +1,11 @@
 """What is to be said in the log, kept until a sender may say it.
 
-`dispatch_event` must not log: a handler may switch greenlets. It leaves a notice here instead.
+`dispatch_event` must not log: a handler may switch greenlets. It counts, and leaves an example of why.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Mapping, NamedTuple
 
 # A reason that keeps coming is said again after this many seconds, with the count since the last time.
 REPEAT_AFTER = 60.0
@@ -20,36 +20,40 @@ class Notice(NamedTuple):
 
 
 class Notices:
-    """Drops, gathered by reason and handed out at most once per reason in `REPEAT_AFTER` seconds."""
+    """Says which drops are due to be said: each reason at most once in `REPEAT_AFTER` seconds, with its count."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
         self._details: dict[str, str] = {}
         self._said: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
 
-    def dropped(self, reason: str, events: int, detail: str) -> bool:
-        """Note dropped events.
+    def is_news(self, reason: str, detail: str) -> bool:
+        """Keep an example of why.
 
         Returns:
-            True when this reason waits to be said for the first time: somebody should come and take it.
+            True when this reason was never noted before: somebody should come and say it.
         """
-        count = self._counts.get(reason, 0)
-        self._counts[reason] = count + events
+        first = reason not in self._details
         self._details[reason] = detail
-        return count == 0 and reason not in self._said
+        return first
 
-    def take(self, now: float, everything: bool = False) -> list[Notice]:
-        """Hand out what is due.
+    def take(self, dropped: Mapping[str, int], now: float, everything: bool = False) -> list[Notice]:
+        """What is due to be said.
 
         Args:
+            dropped: events dropped so far, by reason.
             now: monotonic seconds.
             everything: also what was said a short while ago, as at the end of the process.
         """
-        due = [reason for reason in self._counts if everything or self._is_due(reason, now)]
-        for reason in due:
-            self._said[reason] = now
-        return [Notice(reason, self._counts.pop(reason), self._details.pop(reason)) for reason in due]
+        due = [reason for reason in self._details if everything or self._is_due(reason, now)]
+        return [notice for notice in (self._notice(reason, dropped[reason], now) for reason in due) if notice.events]
 
     def _is_due(self, reason: str, now: float) -> bool:
         said = self._said.get(reason)
         return said is None or now - said >= REPEAT_AFTER
+
+    def _notice(self, reason: str, count: int, now: float) -> Notice:
+        news = count - self._counts.get(reason, 0)
+        if news:
+            self._said[reason], self._counts[reason] = now, count
+        return Notice(reason, news, self._details[reason])
