@@ -1,0 +1,166 @@
+"""The examples run: the shop in this process, the demonstration as its reader runs it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.waiting import wait_until
+
+pytest.importorskip("flask")
+pytest.importorskip("gunicorn")
+pytest.importorskip("tqdm")
+pytest.importorskip("optimizely")
+
+from optimizely.event.event_factory import EventFactory
+from optimizely.event.event_processor import ForwardingEventProcessor
+from optimizely.helpers import validator
+from optimizely.optimizely import Optimizely
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+DATAFILE = (EXAMPLES / "datafile.json").read_text(encoding="utf-8")
+MARK = "DEMO_TEST_MARK"
+
+
+class Recorder:
+    """A dispatcher that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.visitors: list[Any] = []
+        self.urls: list[str] = []
+
+    def dispatch_event(self, event: Any) -> None:
+        """Keep it."""
+        self.visitors.extend(event.params["visitors"])
+        self.urls.append(event.url)
+
+    def keys(self) -> list[str]:
+        """The key of each event, in order."""
+        return [each["snapshots"][0]["events"][0]["key"] for each in self.visitors]
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def client(recorder: Recorder) -> Any:
+    return Optimizely(DATAFILE, event_processor=ForwardingEventProcessor(recorder))
+
+
+@pytest.fixture
+def flask_app(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.setenv("EVENTS_CLIENT", "sdk-forwarding")
+    monkeypatch.delenv("EVENTS_URL", raising=False)
+    return importlib.import_module("flask_app")
+
+
+class TestDatafile:
+    def test_is_valid(self) -> None:
+        assert validator.is_datafile_valid(DATAFILE)
+        assert json.loads(DATAFILE)["version"] == "4"
+
+    def test_each_decision_sends_one_impression(self, client: Any, recorder: Recorder) -> None:
+        variations = {client.create_user_context(f"user-{n}").decide("checkout_flow").variation_key for n in range(50)}
+        assert variations == {"three_steps", "one_page"}
+        assert recorder.keys() == ["campaign_activated"] * 50
+
+    def test_the_other_flag_is_on_for_its_audience(self, client: Any) -> None:
+        paying = client.create_user_context("a", {"plan": "pro"}).decide("gift_wrap")
+        other = client.create_user_context("a", {"plan": "free"}).decide("gift_wrap")
+        assert (paying.enabled, other.enabled) == (True, False)
+
+    def test_its_events_can_be_tracked(self, client: Any, recorder: Recorder) -> None:
+        for key in ("page_view", "add_to_cart", "purchase"):
+            client.create_user_context("a").track_event(key)
+        assert recorder.keys() == ["page_view", "add_to_cart", "purchase"]
+
+
+class TestShop:
+    def test_a_request_sends_an_impression_and_a_purchase(
+        self, flask_app: Any, client: Any, recorder: Recorder
+    ) -> None:
+        answer = flask_app.create_app(client).test_client().get("/checkout?user=alice")
+        assert answer.status_code == 200
+        assert answer.get_json()["variation"] in ("three_steps", "one_page")
+        assert recorder.keys() == ["campaign_activated", "purchase"]
+        assert [each["visitor_id"] for each in recorder.visitors] == ["alice", "alice"]
+        assert recorder.visitors[1]["snapshots"][0]["events"][0]["revenue"] == 4200
+
+    def test_a_request_without_user_is_refused(self, flask_app: Any, client: Any) -> None:
+        assert flask_app.create_app(client).test_client().get("/checkout").status_code == 400
+
+    def test_events_go_to_a_local_endpoint(
+        self, flask_app: Any, monkeypatch: pytest.MonkeyPatch, client: Any, recorder: Recorder
+    ) -> None:
+        for name in ("EVENT_ENDPOINTS", "EVENT_ENDPOINT"):  # restored after the test
+            monkeypatch.setattr(EventFactory, name, None, raising=False)
+        flask_app.send_events_to("http://127.0.0.1:1/v1/events")
+        flask_app.create_app(client).test_client().get("/checkout?user=alice")
+        assert recorder.urls == ["http://127.0.0.1:1/v1/events"] * 2
+
+
+def start_demo(mark: str, cwd: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start the demonstration as its reader does, with a mark that all its processes inherit."""
+    environ = {**os.environ, MARK: mark, "PYTHONPATH": os.pathsep.join(filter(None, map(str, sys.path)))}
+    return subprocess.Popen(
+        [sys.executable, str(EXAMPLES / "demo.py"), *arguments],
+        env=environ,
+        cwd=str(cwd),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
+
+
+def commands_with(mark: str) -> list[str]:
+    """The command lines of the living processes that carry a mark."""
+    return [command for each in Path("/proc").glob("[0-9]*") for command in _marked(each, mark)]
+
+
+def _marked(process: Path, mark: str) -> list[str]:
+    try:
+        if f"{MARK}={mark}".encode() in (process / "environ").read_bytes():
+            return [(process / "cmdline").read_bytes().replace(b"\0", b" ").decode()]
+    except OSError:
+        pass  # it has ended, or belongs to someone else
+    return []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
+class TestDemo:
+    def test_loses_and_duplicates_nothing_of_ours(self, tmp_path: Path) -> None:
+        mark = uuid.uuid4().hex
+        with start_demo(mark, tmp_path, "--requests", "60", "--json") as demo:
+            output, errors = demo.communicate(timeout=100)
+        assert demo.returncode == 0, errors
+        rows = json.loads(output)["rows"]
+        assert [each["answered"] for each in rows] == [60, 60, 60]
+        ours = rows[0]
+        assert (ours["dispatched"], ours["delivered"], ours["lost"], ours["duplicated"]) == (120, 120, 0, 0)
+        assert commands_with(mark) == []
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_leaves_no_process_behind_when_it_is_stopped(self, tmp_path: Path, number: int) -> None:
+        mark = uuid.uuid4().hex
+        with start_demo(mark, tmp_path, "--requests", "100000") as demo:
+            try:
+                wait_until(lambda: sum("gunicorn" in each for each in commands_with(mark)) >= 3, timeout=60)
+            finally:
+                demo.send_signal(number)
+                _, errors = demo.communicate(timeout=60)
+        assert demo.returncode == 128 + number, errors
+        wait_until(lambda: commands_with(mark) == [], timeout=10)
