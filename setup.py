@@ -11,8 +11,8 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "gevent_dispatcher" / "__
 
 # From 5.5 on the SDK needs Python 3.9: on 3.8 it refuses every datafile that has rollouts.
 SDK = ['optimizely-sdk>=3.10; python_version >= "3.9"', 'optimizely-sdk>=3.10,<5.5; python_version < "3.9"']
-# gunicorn 27 needs packaging for its gevent worker and does not say so.
-EXAMPLES = [*SDK, "flask>=1.1", "gunicorn>=20", "packaging", "tqdm>=4"]
+# gunicorn's extra brings what its gevent worker imports.
+EXAMPLES = [*SDK, "flask>=1.1", "gunicorn[gevent]>=20", "tqdm>=4"]
 
 setup(
     name="gevent-dispatcher",
