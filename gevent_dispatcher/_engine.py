@@ -72,6 +72,7 @@ class Engine:
         self._timer: Any = None
         self._timer_due = float("inf")
         self._flushes: list[tuple[int, Event]] = []
+        self._exit_deadline: float | None = None
         self._closers = 0
         self._ailing: set[object] = set()
         self._hook_failed = False
@@ -316,10 +317,17 @@ class Engine:
         self._closed = True
         return self._wherever(lambda: self._close(monotonic() + timeout), timeout + 2 * _KILL_TIMEOUT, False)
 
-    def drain(self) -> bool:
-        """Deliver what can be delivered within close_timeout, and accept events until then; the end of the process."""
-        timeout = self._config.close_timeout
-        return self._wherever(lambda: self._drain(monotonic() + timeout), timeout + 2 * _KILL_TIMEOUT, False)
+    def drain(self, end: bool) -> bool:
+        """Deliver what can be delivered within close_timeout from the first call on, and accept events until then.
+
+        Args:
+            end: then end: count what is left as closed.
+        """
+        if self._exit_deadline is None:
+            self._exit_deadline = monotonic() + self._config.close_timeout
+        deadline = self._exit_deadline
+        timeout = max(deadline - monotonic(), 0.0) + 2 * _KILL_TIMEOUT
+        return self._wherever(lambda: self._drain(deadline, end), timeout, False)
 
     def _wherever(self, work: Callable[[], T], timeout: float, otherwise: T) -> T:
         if get_ident() == self._home.ident:
@@ -368,15 +376,15 @@ class Engine:
                 self._end()
         return done
 
-    def _drain(self, deadline: float) -> bool:
+    def _drain(self, deadline: float, end: bool) -> bool:
         try:
             self._flush(deadline, even_asked=True)
-            while self._buffer.events and monotonic() < deadline:
+            while self._buffer.events and monotonic() < deadline and self._home.can_wait():
                 self._flush(deadline)
+            return self._buffer.events == 0
         finally:
-            drained = self._buffer.events == 0
-            self._end()
-        return drained
+            if end:
+                self._end()
 
     def _end(self) -> None:
         """Stop everything and count what is left; whatever happens, the accounts are closed."""

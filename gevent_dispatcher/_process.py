@@ -10,7 +10,7 @@ import logging  # before the exit handler is registered: what is registered late
 import os
 import sys
 import weakref
-from typing import Any
+from typing import Any, Callable
 
 from gevent_dispatcher import _home
 
@@ -22,6 +22,8 @@ _engines: weakref.WeakSet[Any] = weakref.WeakSet()
 _parked: list[Any] = []
 _hooked = False
 _exiting = False
+# Called before anything is drained; dead ones are skipped.
+_before: list[tuple[int, weakref.WeakMethod[Callable[[], object]]]] = []
 
 
 def enlist(engine: Any) -> None:
@@ -33,6 +35,7 @@ def enlist(engine: Any) -> None:
         os.register_at_fork(after_in_child=_after_fork)
     run_exit_handler_first()
     _run_at_the_end_of_a_multiprocessing_child()
+    _run_at_the_end_of_uwsgi()
 
 
 def run_exit_handler_first() -> None:
@@ -54,23 +57,69 @@ def _run_at_the_end_of_a_multiprocessing_child() -> None:
         Finalize(None, drain_all, exitpriority=0)
 
 
-def drain_all() -> None:
-    """Deliver what this process still has; the exit handler. Runs once, never raises."""
+def _run_at_the_end_of_uwsgi() -> None:
+    """Under `uwsgi --gevent` Python's atexit never runs; uwsgi.atexit does, and holds one function."""
+    uwsgi: Any = sys.modules.get("uwsgi")
+    if uwsgi is not None:
+        previous = getattr(uwsgi, "atexit", None)
+        if getattr(previous, "drains", None) != os.getpid():
+            uwsgi.atexit = _chained(previous)
+
+
+def _chained(previous: Any) -> Callable[[], None]:
+    inherited = getattr(previous, "drains", None) is not None
+
+    def at_exit() -> None:
+        drain_all()
+        if callable(previous) and not inherited:
+            previous()
+
+    at_exit.drains = os.getpid()  # type: ignore[attr-defined]  # tells ours from the user's, and a parent's from ours
+    return at_exit
+
+
+def before_drain(method: Callable[[], object]) -> None:
+    """Have a bound method called at the end of this process, before events are drained: it may still dispatch.
+
+    Args:
+        method: referenced weakly; must return soon and may raise.
+    """
+    _before.append((os.getpid(), weakref.WeakMethod(method)))
+    run_exit_handler_first()
+
+
+def _call_before() -> None:
+    while _before:
+        pid, reference = _before.pop()
+        method = reference()
+        if method is not None and pid == os.getpid():
+            try:
+                method()
+            except Exception:
+                logger.exception("what was to be done before the last events are sent failed")
+
+
+def drain_all(end: bool = True) -> None:
+    """Deliver what this process still has, within close_timeout from the first call on; never raises.
+
+    Args:
+        end: the exit handler's way: then no more events are accepted. A server's hook leaves them to the exit handler.
+    """
     global _exiting
-    engines = [engine for engine in list(_engines) if engine.pid == os.getpid()]
-    if not engines or _exiting:
+    if _exiting:
         return
     _exiting = True
     try:
-        for engine in engines:
-            _drain(engine)
+        _call_before()
+        for engine in [engine for engine in list(_engines) if engine.pid == os.getpid()]:
+            _drain(engine, end)
     finally:
         _exiting = False
 
 
-def _drain(engine: Any) -> None:
+def _drain(engine: Any, end: bool) -> None:
     try:
-        engine.drain()
+        engine.drain(end)
     except (SystemExit, KeyboardInterrupt):
         pass  # raised inside the flush by a signal: the process is ending already, and what was left has been counted
     except Exception:

@@ -34,6 +34,8 @@ LAYERS = {
     "_engine": 3,
     "_dispatcher": 3,
     "sdk": 4,
+    "gunicorn": 4,
+    "uwsgi": 4,
     "collector": 4,
     "__main__": 4,
 }
