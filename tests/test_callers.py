@@ -1,4 +1,4 @@
-"""Events come from wherever Python code can run: all are delivered, nothing is corrupted, in patched processes or not."""
+"""Events come from wherever Python code can run: all are delivered, in patched processes and in others."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if sys.argv[2] == "patched":
     from gevent import monkey
     monkey.patch_all()
 import gc, json, os, signal, threading, time
+import gevent
 from gevent_dispatcher import GeventEventDispatcher
 from tests.events import log_event
 url = sys.argv[1]
