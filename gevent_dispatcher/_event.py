@@ -1,7 +1,7 @@
 """Encode an SDK event once, at the door, and merge encoded events into a request.
 
 An event's visitors become bytes in the caller, so the payload cannot change later, its size is exact, and merging is a
-join. Everything but the visitors is the envelope: looked up by name, type and value, and encoded only when it is new.
+join. Everything but the visitors is the envelope: recognised, and encoded only when it is new.
 Nothing here opens, reorders or repairs what the SDK produced.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from operator import itemgetter
+from operator import is_, itemgetter
 from typing import Any, Callable, Hashable, Mapping, NamedTuple, Sequence, Tuple
 from urllib.parse import urlencode
 
@@ -26,14 +26,24 @@ _REMEMBERED = 1_000
 # Framing belongs to whoever puts the body on the wire, as it does in requests.
 _FRAMING = frozenset(("content-length", "transfer-encoding"))
 
-# Types whose equal values have equal JSON.
-_PLAIN = frozenset((str, int, bool, type(None)))
+# Types of values that cannot change.
+_PLAIN = frozenset((str, int, float, bool, type(None)))
 
-_encode_json: Callable[[Any], str] = json.JSONEncoder(
-    check_circular=False,  # a circle ends in RecursionError, which is caught; looking for it costs each event a third
-    allow_nan=False,
-    separators=(",", ":"),
-).encode
+# A circle ends in RecursionError, which is caught; looking for one (check_circular) would cost each event a third.
+_json = json.JSONEncoder(check_circular=False, allow_nan=False, separators=(",", ":"))
+
+
+def _reuse_encoder(encoder: json.JSONEncoder) -> Callable[[Any], str]:
+    """`encoder.encode`, without making its C part anew for each call, where this Python has one."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return encoder.encode
+    text = json.encoder.encode_basestring_ascii
+    encode = make(None, encoder.default, text, None, ":", ",", False, False, False)
+    return lambda value: "".join(encode(value, 0))
+
+
+_encode_json = _reuse_encoder(_json)
 
 
 class Refused(Exception):
@@ -51,7 +61,7 @@ class TooLarge(Refused):
 class Envelope:
     """What events must have in common to share a request, ready for the wire."""
 
-    __slots__ = ("headers", "origin", "prefix", "suffix", "target", "verb")
+    __slots__ = ("headers", "origin", "overhead", "prefix", "suffix", "target", "verb")
 
     def __init__(
         self, verb: str, address: _url.Address, headers: dict[str, str], prefix: bytes = b"", suffix: bytes = b""
@@ -62,14 +72,11 @@ class Envelope:
         self.headers: Mapping[str, str] = headers
         self.prefix = prefix
         self.suffix = suffix
+        # Bytes that a request has beside its events.
+        self.overhead = len(prefix) + len(suffix)
 
     def __repr__(self) -> str:
         return f"<Envelope {self.verb} {self.origin}>"
-
-    @property
-    def overhead(self) -> int:
-        """Bytes that a request has beside its events."""
-        return len(self.prefix) + len(self.suffix)
 
 
 # One event, ready to be merged: its envelope; its visitors (or its whole body) as JSON; how many visitors it holds, 0
@@ -99,13 +106,22 @@ def merge(envelope: Envelope, parts: Sequence[bytes]) -> Request:
     return Request(envelope.verb, envelope.origin, envelope.target, envelope.headers, body, len(parts))
 
 
+class _Recent(NamedTuple):
+    """The envelope that was last seen with certain names in params, to recognise it by identity."""
+
+    pick: Callable[[Any], Sequence[Any]]  # all values of params but the visitors
+    values: Sequence[Any]
+    url: str
+    headers: Mapping[str, str] | None
+    envelope: Envelope
+
+
 class Encoder:
     """Turns SDK events into `Encoded` ones and remembers their envelopes."""
 
     def __init__(self) -> None:
         self._envelopes: dict[Hashable, Envelope] = {}
-        # For each sequence of names seen in params: what picks all values but the visitors.
-        self._pickers: dict[tuple[str, ...], Callable[[Any], tuple[Any, ...]]] = {}
+        self._recent: dict[tuple[Any, ...], _Recent] = {}
 
     def encode(self, event: Any) -> Encoded:
         """Encode one event.
@@ -141,34 +157,40 @@ class Encoder:
         raise Invalid("its http_verb is neither POST nor GET")
 
     def _encode_visitors(self, url: Any, headers: Any, params: dict[Any, Any]) -> Encoded:
-        names = tuple(params)
-        picker = self._pickers.get(names)
-        if picker is None:
-            envelope = self._new_envelope(url, headers, params)
+        recent = self._recent.get(tuple(params))
+        if (
+            recent is not None
+            and all(map(is_, recent.pick(params), recent.values))
+            and url == recent.url
+            and headers == recent.headers
+        ):
+            envelope = recent.envelope
         else:
-            # Types as well as values: True == 1 in Python, not in JSON.
-            values = picker(params)
-            key = (url, names, values, tuple(map(type, values)), _header_key(headers))
-            try:
-                envelope = self._envelopes[key]
-            except (KeyError, TypeError):  # new, or a value that cannot be hashed
-                envelope = self._new_envelope(url, headers, params)
+            envelope = self._look_up(url, headers, params)
         visitors = params["visitors"]
         data = _dump(visitors)[1:-1]
         return envelope, data, len(visitors), len(data) + 1
 
-    def _new_envelope(self, url: Any, headers: Any, params: dict[Any, Any]) -> Envelope:
-        """Look an envelope up by its JSON text, the exact key; remember it by the quick one where that is as exact."""
+    def _look_up(self, url: Any, headers: Any, params: dict[Any, Any]) -> Envelope:
+        """By its JSON text, which is exact: True == 1 and 0.0 == -0.0 in Python, but not in JSON."""
         prefix, suffix = _around_visitors(params)
-        exact = (url, _header_key(headers), prefix, suffix)
-        envelope = self._envelopes.get(exact) or _envelope(url, headers, prefix, suffix)
-        self._remember(exact, envelope)
-        names = tuple(params)
-        values = tuple(params[name] for name in names if name != "visitors")
-        if len(names) > 2 and _is_plain(names, values):
-            self._pickers[names] = itemgetter(*(name for name in names if name != "visitors"))
-            self._remember((url, names, values, tuple(map(type, values)), _header_key(headers)), envelope)
+        key = (url, _header_key(headers), prefix, suffix)
+        envelope = self._envelopes.get(key)
+        if envelope is None:
+            envelope = _envelope(url, headers, prefix, suffix)
+            self._remember(key, envelope)
+        self._remember_recent(url, headers, params, envelope)
         return envelope
+
+    def _remember_recent(self, url: str, headers: Any, params: dict[Any, Any], envelope: Envelope) -> None:
+        """The SDK puts the same objects into each event, so they are recognised by identity, unless they can change."""
+        names = tuple(params)
+        others = [name for name in names if name != "visitors"]
+        values = [params[name] for name in others]
+        are_text = all(type(name) is str for name in names)
+        if are_text and len(others) > 1 and all(type(value) in _PLAIN for value in values):
+            copied = dict(headers) if headers else headers
+            self._recent[names] = _Recent(itemgetter(*others), values, url, copied, envelope)
 
     def _encode_alone(self, url: Any, headers: Any, params: Any) -> Encoded:
         key = (url, _header_key(headers))
@@ -182,13 +204,8 @@ class Encoder:
     def _remember(self, key: Hashable, envelope: Envelope) -> None:
         if len(self._envelopes) >= _REMEMBERED:
             self._envelopes.clear()
-            self._pickers.clear()
+            self._recent.clear()
         self._envelopes[key] = envelope
-
-
-def _is_plain(names: tuple[Any, ...], values: tuple[Any, ...]) -> bool:
-    """Whether equal names, values and types mean equal JSON: not so for floats (0.0 == -0.0) and what holds others."""
-    return all(type(name) is str for name in names) and all(type(value) in _PLAIN for value in values)
 
 
 def _attributes(event: Any) -> tuple[Any, Any, Any, Any]:
