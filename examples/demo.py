@@ -67,6 +67,7 @@ class Contestant(NamedTuple):
     name: str
     client: str  # its name in flask_app.py
     requests: int
+    preload: bool  # whether the application is imported before gunicorn forks its workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,9 +303,10 @@ def measure(contestant: Contestant, collector: Collector, log: Path, progress: t
 def gunicorn(contestant: Contestant, collector: Collector, log: Path) -> Program:
     """The application under gunicorn, on a free port."""
     arguments = ["-m", "gunicorn", "-c", str(HERE / "gunicorn.conf.py"), "-k", "gevent", "--workers", str(WORKERS)]
+    preload = ["--preload"] if contestant.preload else []
     return Program(
         f"gunicorn with {contestant.name}",
-        [*arguments, "flask_app:app"],
+        [*arguments, *preload, "flask_app:app"],
         log,
         BIND="127.0.0.1:0",
         EVENTS_URL=collector.url,
@@ -335,27 +337,28 @@ def percentile(seconds: Sequence[float], percent: int) -> float:
     return round(1000 * sorted(seconds)[(len(seconds) - 1) * percent // 100], 1)
 
 
-def contestants(requests: int) -> list[Contestant]:
+def contestants(requests: int, preload: bool) -> list[Contestant]:
     """Who takes part: ours first."""
     others = min(requests, REQUESTS_OF_OTHERS)
     return [
-        Contestant("gevent_dispatcher", "ours", requests),
-        Contestant("SDK dispatcher, in the request", "sdk-forwarding", others),
-        Contestant("SDK default processor", "sdk-default", others),
+        Contestant("gevent_dispatcher", "ours", requests, preload),
+        Contestant("SDK dispatcher, in the request", "sdk-forwarding", others, preload),
+        Contestant("SDK default processor", "sdk-default", others, preload),
     ]
 
 
-def run(requests: int) -> list[Row]:
+def run(requests: int, preload: bool) -> list[Row]:
     """Run the demonstration.
 
     Args:
         requests: how many our own row gets.
+        preload: import the application before gunicorn forks its workers.
 
     Raises:
         Problem: something could not be started or ended.
     """
     check_construction()
-    everyone = contestants(requests)
+    everyone = contestants(requests, preload)
     arguments = ["-m", "gevent_dispatcher", "collector", "--latency", str(LATENCY)]
     with tempfile.TemporaryDirectory() as logs, Program("the collector", arguments, Path(logs, "collector")) as program:
         collector = Collector(program.says(r"(http\S+)\n"))
@@ -410,13 +413,14 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([first, *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:]))])
 
 
-def report(rows: Sequence[Row], as_json: bool) -> int:
+def report(rows: Sequence[Row], chosen: argparse.Namespace) -> int:
     """Print the outcome, and return the exit code."""
     found = problems(rows)
-    if as_json:
+    if chosen.json:
         print(json.dumps({"rows": [dataclasses.asdict(each) for each in rows], "problems": found}, indent=2))
     else:
-        print(f"\nEvent API: {LATENCY} ms. gunicorn -k gevent, {WORKERS} workers, stopped by SIGTERM at the end.\n")
+        server = "gunicorn -k gevent --preload" if chosen.preload else "gunicorn -k gevent"
+        print(f"\nEvent API: {LATENCY} ms. {server}, {WORKERS} workers, stopped by SIGTERM at the end.\n")
         print(table(rows))
     for each in found:
         print(f"demo.py: {each}", file=sys.stderr)
@@ -429,6 +433,7 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--requests", type=int, default=REQUESTS, metavar="N", help="for our row (default: %(default)s)"
     )
+    parser.add_argument("--preload", action="store_true", help="import the application before gunicorn forks")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parsed = parser.parse_args()
     if parsed.requests < 1:
@@ -458,7 +463,7 @@ def main() -> int:
 def attempt(chosen: argparse.Namespace) -> int:
     """Run and report; a problem is told in a sentence."""
     try:
-        return report(run(chosen.requests), chosen.json)
+        return report(run(chosen.requests, chosen.preload), chosen)
     except Problem as problem:
         print(f"demo.py: {problem}", file=sys.stderr)
         return 1

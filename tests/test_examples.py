@@ -142,9 +142,10 @@ def _marked(process: Path, mark: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
 class TestDemo:
-    def test_loses_and_duplicates_nothing_of_ours(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("how", [[], ["--preload"]])
+    def test_loses_and_duplicates_nothing_of_ours(self, tmp_path: Path, how: list[str]) -> None:
         mark = uuid.uuid4().hex
-        with start_demo(mark, tmp_path, "--requests", "60", "--json") as demo:
+        with start_demo(mark, tmp_path, "--requests", "60", "--json", *how) as demo:
             output, errors = demo.communicate(timeout=100)
         assert demo.returncode == 0, errors
         rows = json.loads(output)["rows"]
