@@ -114,7 +114,7 @@ class GeventEventDispatcher:
             timeout: most seconds to wait; default `close_timeout`.
 
         Returns:
-            True when nothing is pending.
+            True when all that was dispatched before the call has its outcome.
         """
         engine = self._existing_engine()
         return engine is None or engine.flush(self._timeout(timeout))

@@ -342,8 +342,7 @@ class Engine:
             self._inbox.collect()
             self._buffer.hurry(even_asked)
             self._attend()
-        self._wait_until_settled(self._buffer.newest, deadline)
-        return self._buffer.events == 0
+        return self._wait_until_settled(self._buffer.newest, deadline)
 
     def _wait_until_settled(self, newest: int, deadline: float) -> bool:
         """Wait until no batch up to this number is pending; at once in a callback of the hub, where nobody may wait."""

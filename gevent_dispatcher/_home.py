@@ -13,6 +13,7 @@ from typing import Any, Callable, TypeVar
 
 import gevent
 from gevent import get_hub, getcurrent, monkey
+from gevent.event import Event
 from gevent.hub import MAIN_THREAD_IDENT
 
 T = TypeVar("T")
@@ -68,8 +69,7 @@ class Home:
             Unreachable: there was no result in time.
             BaseException: what the callable raised.
         """
-        finished = _allocate_lock()
-        finished.acquire()
+        finished = _HubSignal() if _runs_a_hub() else _NativeSignal()
         results: list[tuple[Any, BaseException | None]] = []
 
         def run() -> None:
@@ -78,15 +78,46 @@ class Home:
             except BaseException as error:
                 results.append((None, error))
             finally:
-                finished.release()
+                finished.send()
 
         self.soon(lambda: gevent.spawn(run))
-        if not finished.acquire(True, max(timeout, 0.0)):
+        if not finished.wait(max(timeout, 0.0)):
             raise Unreachable
         value, error = results[0]
         if error is not None:
             raise error
         return value  # type: ignore[no-any-return]  # T went through a list
+
+
+class _NativeSignal:
+    """Sent in one native thread, waited for in another that has nothing else to do."""
+
+    def __init__(self) -> None:
+        self._lock = _allocate_lock()
+        self._lock.acquire()
+        self.send = self._lock.release
+
+    def wait(self, timeout: float) -> bool:
+        return bool(self._lock.acquire(True, timeout))
+
+
+class _HubSignal:
+    """Sent in one native thread, waited for by a greenlet of another whose hub goes on meanwhile."""
+
+    def __init__(self) -> None:
+        self._sent = Event()
+        self._loop = get_hub().loop
+
+    def send(self) -> None:
+        self._loop.run_callback_threadsafe(self._sent.set)
+
+    def wait(self, timeout: float) -> bool:
+        return bool(self._sent.wait(timeout))
+
+
+def _runs_a_hub() -> bool:
+    """Whether the caller's thread is the patched main thread, and the caller may wait in it."""
+    return is_patched() and get_ident() == MAIN_THREAD_IDENT and getcurrent() is not get_hub()
 
 
 class _ThreadHome(Home):

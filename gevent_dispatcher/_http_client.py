@@ -176,6 +176,9 @@ class Client:
         connections: most requests under way at once, and so most kept connections per host.
     """
 
+    # Set when urllib3 is imported anew after a late patch: what is under way ends here, what comes goes there.
+    is_outdated = False
+
     def __init__(self, config: HttpConfig, connections: int) -> None:
         self._config = config
         self._connections = connections

@@ -6,8 +6,11 @@ opens it once per process, in the greenlet of a sender.
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gevent import events, monkey
 from gevent.lock import BoundedSemaphore
 
 from gevent_dispatcher._config import HttpConfig
@@ -92,9 +95,9 @@ class _HttpLink:
             self._client.close()
 
     def _loaded(self) -> Any:
-        if self._client is None:
+        if self._client is None or self._client.is_outdated:
             with self._loading:
-                if self._client is None:
+                if self._client is None or self._client.is_outdated:
                     self._client = self._load()
         return self._client
 
@@ -102,7 +105,26 @@ class _HttpLink:
         return off_hub(_import_client).Client(self._config, self._connections)
 
 
-def _import_client() -> Any:
-    from gevent_dispatcher import _http_client
+_CLIENT = "gevent_dispatcher._http_client"
 
-    return _http_client
+
+def _import_client() -> Any:
+    is_first = "urllib3" not in sys.modules
+    client = import_module(_CLIENT)
+    if is_first and not monkey.is_module_patched("ssl") and _forget_urllib3 not in events.subscribers:
+        events.subscribers.append(_forget_urllib3)
+    return client
+
+
+def _forget_urllib3(event: object) -> None:
+    """Undo our import of urllib3 when ssl is patched after it: the application's own must be one made after the patch.
+
+    urllib3 keeps the class ssl.SSLContext as it was imported, and each property that is set on one of an earlier class
+    ends in a RecursionError. What the application had imported by itself before the patch stays as broken as it is.
+    """
+    if isinstance(event, events.GeventDidPatchModuleEvent) and event.module_name == "ssl":
+        client = sys.modules.pop(_CLIENT, None)
+        if client is not None:
+            client.Client.is_outdated = True
+        for name in [name for name in sys.modules if name.split(".")[0] == "urllib3"]:
+            del sys.modules[name]

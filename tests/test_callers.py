@@ -64,11 +64,15 @@ class Visitor:
         self.me = self  # a cycle, so that the garbage collector chooses the moment
     def __del__(self):
         dispatch()
+        gone.append(1)
+gone = []
 gc.set_threshold(50)
 for _ in range(500):
     Visitor()
     dispatch()
-gc.collect()
+while len(gone) < 500:  # another thread may be the one that collects
+    gc.collect()
+    time.sleep(0.001)
 """,
     ),
     "native threads, the first event included": (
