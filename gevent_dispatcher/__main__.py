@@ -16,6 +16,7 @@ import gevent
 from gevent.event import Event
 
 from gevent_dispatcher.collector import Collector
+from gevent_dispatcher.doctor import _command as doctor
 
 _DESCRIPTION = "Tools of gevent_dispatcher, which sends Optimizely events from gevent applications."
 
@@ -36,6 +37,18 @@ there. It answers as the API does, whatever the body, and counts each event by i
   POST /settings    {"latency": seconds, "status": number} changes them while it runs
 """
 
+_DOCTOR = """\
+Load an application as gunicorn does, and say what will hurt it in a gevent worker, each finding with its cure:
+what was imported before it was patched, threads of the SDK that a fork ends, too little time to shut down.
+Write what you write after `gunicorn`; without a worker class it is gevent. Nothing listens.
+
+  python -m gevent_dispatcher doctor shop:app -c gunicorn.conf.py --preload
+  python -m gevent_dispatcher doctor --json "shop:create_app()"
+
+It ends with 0 when nothing, or only information, was found, 1 with warnings, 2 with errors, and 3 when the
+application could not be loaded.
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -47,10 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command != "doctor":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if options.command is None:
         parser.print_help()
         return 2
+    if options.command == "doctor":
+        # The application is loaded in a process of its own: this one is patched.
+        return doctor.run(rest, options.json)
     return _collector(options)
 
 
@@ -63,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     _add_collector(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -80,6 +99,18 @@ def _add_collector(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     command.add_argument("--certfile", metavar="PEM", help="certificate chain; with --keyfile it speaks https")
     command.add_argument("--keyfile", metavar="PEM", help="private key of the certificate")
     command.set_defaults(complain=command.error)
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "doctor",
+        help="what will hurt an application under gunicorn's gevent worker, and the cure",
+        usage="%(prog)s [-h] [--json] APP [OPTION OF GUNICORN ...]",
+        description=_DOCTOR,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_argument("--json", action="store_true", help="print a list of objects: code, level, what, cure")
 
 
 def _collector(options: argparse.Namespace) -> int:

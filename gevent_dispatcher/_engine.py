@@ -412,7 +412,19 @@ class Engine:
         self._closed = self._ended = True
         if get_ident() == self._home.ident:
             self._disarm()
-            self._pool.kill(block=False)
+            for sender in list(self._pool):
+                _end_at_once(sender)
+
+
+def _end_at_once(sender: Any) -> None:
+    """In a fork's child, before its hub runs: what the parent's loop still has queued would resume the sender, and that
+    would use a socket which is the parent's too.
+    """
+    if sender is gevent.getcurrent():
+        sender.kill(block=False)
+    else:
+        sender.parent = gevent.getcurrent()
+        sender.throw(gevent.GreenletExit)
 
 
 class _Inside:

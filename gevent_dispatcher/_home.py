@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from functools import partial
 from typing import Any, Callable, TypeVar
 
 import gevent
@@ -19,8 +20,13 @@ from gevent.hub import MAIN_THREAD_IDENT
 T = TypeVar("T")
 
 get_ident: Callable[[], int] = monkey.get_original("_thread", "get_ident")
-_allocate_lock = monkey.get_original("_thread", "allocate_lock")
+allocate_lock = monkey.get_original("_thread", "allocate_lock")
 _start_new_thread = monkey.get_original("_thread", "start_new_thread")
+
+
+# How long a fork waits for the thread to stand still, and that at most for the fork; in seconds.
+_PAUSE_WAIT = 1.0
+_LONGEST_PAUSE = 5.0
 
 
 class Unreachable(Exception):
@@ -93,7 +99,7 @@ class _NativeSignal:
     """Sent in one native thread, waited for in another that has nothing else to do."""
 
     def __init__(self) -> None:
-        self._lock = _allocate_lock()
+        self._lock = allocate_lock()
         self._lock.acquire()
         self.send = self._lock.release
 
@@ -123,8 +129,23 @@ def _runs_a_hub() -> bool:
 class _ThreadHome(Home):
     """A daemon native thread with a hub of its own."""
 
+    _go_on: Any = None
+
     def start(self) -> None:
         _start_new_thread(self._live, ())
+
+    def pause(self) -> None:
+        """Have the thread stand still in a callback of its hub, where it holds no lock and imports nothing."""
+        if get_ident() != self.ident:
+            still, self._go_on = _NativeSignal(), _NativeSignal()
+            self.soon(partial(_stand_still, still, self._go_on))
+            still.wait(_PAUSE_WAIT)
+
+    def go_on(self) -> None:
+        """Let the thread run again."""
+        if self._go_on is not None:
+            self._go_on.send()
+            self._go_on = None
 
     def _live(self) -> None:
         hub = get_hub()
@@ -134,6 +155,11 @@ class _ThreadHome(Home):
         self.hub = hub
         hub.loop.run_callback(self._run_left)
         hub.wait(keep)
+
+
+def _stand_still(still: _NativeSignal, go_on: _NativeSignal) -> None:
+    still.send()
+    go_on.wait(_LONGEST_PAUSE)
 
 
 _main_hub: Any = None
@@ -163,6 +189,20 @@ def find_home() -> Home:
     if winner is home:
         home.start()
     return winner
+
+
+def pause() -> None:
+    """Before a fork: what a thread is importing at that moment would stay locked in the child for ever."""
+    home = _thread_homes.get(os.getpid())
+    if home is not None:
+        home.pause()
+
+
+def go_on() -> None:
+    """After a fork, in the parent."""
+    home = _thread_homes.get(os.getpid())
+    if home is not None:
+        home.go_on()
 
 
 def forget() -> None:

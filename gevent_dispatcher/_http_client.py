@@ -7,6 +7,7 @@ whatever was patched, so a request never blocks the hub.
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401  # used by each name look-up; imported then, a fork could come in between
 import errno
 import http.client
 import os

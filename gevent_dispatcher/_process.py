@@ -12,7 +12,7 @@ import sys
 import weakref
 from typing import Any, Callable
 
-from gevent_dispatcher import _home
+from gevent_dispatcher import _home, _threads
 
 logger = logging.getLogger("gevent_dispatcher")
 
@@ -32,7 +32,7 @@ def enlist(engine: Any) -> None:
     _engines.add(engine)
     if not _hooked:
         _hooked = True
-        os.register_at_fork(after_in_child=_after_fork)
+        os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
     run_exit_handler_first()
     _run_at_the_end_of_a_multiprocessing_child()
     _run_at_the_end_of_uwsgi()
@@ -62,20 +62,20 @@ def _run_at_the_end_of_uwsgi() -> None:
     uwsgi: Any = sys.modules.get("uwsgi")
     if uwsgi is not None:
         previous = getattr(uwsgi, "atexit", None)
-        if getattr(previous, "drains", None) != os.getpid():
-            uwsgi.atexit = _chained(previous)
+        if not isinstance(previous, _AtExit):
+            uwsgi.atexit = _AtExit(previous)
 
 
-def _chained(previous: Any) -> Callable[[], None]:
-    inherited = getattr(previous, "drains", None) is not None
+class _AtExit:
+    """Our exit handler, and then the one that was there before."""
 
-    def at_exit() -> None:
+    def __init__(self, previous: Any) -> None:
+        self._previous = previous
+
+    def __call__(self) -> None:
         drain_all()
-        if callable(previous) and not inherited:
-            previous()
-
-    at_exit.drains = os.getpid()  # type: ignore[attr-defined]  # tells ours from the user's, and a parent's from ours
-    return at_exit
+        if callable(self._previous):
+            self._previous()
 
 
 def before_drain(method: Callable[[], object]) -> None:
@@ -126,7 +126,20 @@ def _drain(engine: Any, end: bool) -> None:
         logger.exception("the exit handler failed")
 
 
-def _after_fork() -> None:
+def _before_fork() -> None:
+    _home.pause()
+    _threads.gate.close()
+
+
+def _in_parent() -> None:
+    _threads.gate.open()
+    _home.go_on()
+
+
+def _in_child() -> None:
+    global _exiting
+    _exiting = False
+    _threads.gate.renew()
     for engine in list(_engines):
         engine.abandon()
         _parked.append(engine)

@@ -1,12 +1,57 @@
-"""Work that must not stop the hub, done in its threadpool."""
+"""Work that must not stop the hub, done in its threadpool; and no fork in the middle of it.
+
+A fork's child has the forking thread only. What another thread was importing at that moment would stay locked in the
+child for ever, so a fork waits for the little that is done here: some tens of milliseconds, once in a process's life.
+"""
 
 from __future__ import annotations
 
-from typing import Callable, TypeVar
+from typing import Any, Callable, TypeVar
 
 from gevent import get_hub
 
+from gevent_dispatcher._home import allocate_lock, get_ident
+
 T = TypeVar("T")
+
+# The longest that a fork waits, in seconds.
+_FORK_WAIT = 5.0
+
+
+class _Gate:
+    """Held while work is done, and closed by a fork meanwhile."""
+
+    def __init__(self) -> None:
+        self._lock: Any = allocate_lock()
+        self._holder = 0
+        self._is_closed = False
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._holder = get_ident()
+
+    def __exit__(self, *_: object) -> None:
+        self._holder = 0
+        self._lock.release()
+
+    def close(self) -> None:
+        """Before a fork: wait until no work is under way, and let none begin."""
+        # A fork within the work itself, as an import may do, must not wait for it.
+        self._is_closed = self._holder != get_ident() and self._lock.acquire(True, _FORK_WAIT)
+
+    def open(self) -> None:
+        """After a fork, in the parent."""
+        if self._is_closed:
+            self._is_closed = False
+            self._lock.release()
+
+    def renew(self) -> None:
+        """After a fork, in the child: who may have held it is not there."""
+        self._lock = allocate_lock()
+        self._holder = 0
+
+
+gate = _Gate()
 
 
 def off_hub(work: Callable[[], T]) -> T:
@@ -31,6 +76,7 @@ def off_hub(work: Callable[[], T]) -> T:
 def _outcome(work: Callable[[], T]) -> tuple[T, BaseException | None]:
     """An exception that crosses the threadpool prints a traceback, so it crosses as a value."""
     try:
-        return work(), None
+        with gate:
+            return work(), None
     except Exception as error:
         return None, error  # type: ignore[return-value]  # the value is not looked at then
