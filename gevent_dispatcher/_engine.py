@@ -121,7 +121,7 @@ class Engine:
             self._inbox.collect()
 
     def _admit(self, encoded: Encoded) -> None:
-        if self._closed:
+        if self._ended:  # closed alone is not enough: it passed the door before that
             self._drop(_CLOSED)
         elif not self._buffer.fits(encoded[3]):
             self._drop(_BUFFER_FULL)
@@ -315,7 +315,7 @@ class Engine:
     def close(self, timeout: float) -> bool:
         """Refuse new events, flush, count what is left as closed; from any thread."""
         self._closed = True
-        return self._wherever(lambda: self._close(monotonic() + timeout), timeout + 2 * _KILL_TIMEOUT, False)
+        return self._finish(lambda: self._close(monotonic() + timeout), timeout)
 
     def drain(self, end: bool) -> bool:
         """Deliver what can be delivered within close_timeout from the first call on, and accept events until then.
@@ -326,8 +326,7 @@ class Engine:
         if self._exit_deadline is None:
             self._exit_deadline = monotonic() + self._config.close_timeout
         deadline = self._exit_deadline
-        timeout = max(deadline - monotonic(), 0.0) + 2 * _KILL_TIMEOUT
-        return self._wherever(lambda: self._drain(deadline, end), timeout, False)
+        return self._finish(lambda: self._drain(deadline, end), max(deadline - monotonic(), 0.0))
 
     def _wherever(self, work: Callable[[], T], timeout: float, otherwise: T) -> T:
         if get_ident() == self._home.ident:
@@ -336,6 +335,14 @@ class Engine:
             return self._home.call(work, timeout + _KILL_TIMEOUT)
         except Unreachable:
             return otherwise
+
+    def _finish(self, work: Callable[[], bool], timeout: float) -> bool:
+        """Close or drain; what interrupts the wait for it in another thread ends it at home, too."""
+        try:
+            return self._wherever(work, timeout + 2 * _KILL_TIMEOUT, False)
+        except BaseException:
+            self._wherever(self._end, 2 * _KILL_TIMEOUT, None)
+            raise
 
     def _flush(self, deadline: float, even_asked: bool = False) -> bool:
         with self._inside:

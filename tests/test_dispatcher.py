@@ -547,6 +547,26 @@ def test_close_counts_what_it_could_not_send_and_says_so_in_one_line(
     assert [record.getMessage() for record in caplog.records] == ["7 events dropped as closed: not sent before the end"]
 
 
+@pytest.mark.parametrize("exit_", [SystemExit, greenlet.GreenletExit, KeyboardInterrupt])
+def test_an_exit_raised_inside_close_comes_out_of_it_after_the_count(make: Maker, exit_: type[BaseException]) -> None:
+    blocked = gevent.event.Event()
+    dispatcher = make(transport=Scripted(wait=lambda: blocked.wait(60)))
+    dispatcher.dispatch_event(log_event(URL))
+    came_out: list[type[BaseException]] = []
+
+    def close() -> None:
+        try:
+            dispatcher.close(60)
+        except BaseException as error:  # what is tested
+            came_out.append(type(error))
+
+    closing = gevent.spawn(close)
+    wait_until(lambda: dispatcher.stats().requests == 1)
+    closing.kill(exit_, timeout=5)
+    assert came_out == [exit_]
+    assert dispatcher.stats().dropped["closed"] == 1
+
+
 def test_a_dispatcher_that_was_never_used_closes_and_flushes_at_once() -> None:
     dispatcher = GeventEventDispatcher()
     assert dispatcher.flush()

@@ -1,0 +1,147 @@
+"""The end of a program: what was dispatched is sent, within its time, and what could not be is counted and said."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic
+from typing import Iterator
+
+import pytest
+
+from gevent_dispatcher.collector import Collector
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PRELUDE = """
+import sys
+if sys.argv[2] == "patched":
+    from gevent import monkey
+    monkey.patch_all()
+import atexit, logging, os, signal, time
+import gevent
+from gevent_dispatcher import GeventEventDispatcher
+from tests.events import log_event
+logging.basicConfig(format="%(message)s")
+url = sys.argv[1]
+
+def dispatch(times):
+    for _ in range(times):
+        dispatcher.dispatch_event(log_event(url))
+
+"""
+
+both = pytest.mark.parametrize("patched", ["patched", "unpatched"])
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with Collector() as running:
+        yield running
+
+
+def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PRELUDE + script, *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ended(program: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a program printed, once it has ended."""
+    try:
+        return program.communicate(timeout=60)
+    finally:
+        program.kill()
+        program.communicate()
+
+
+@both
+def test_events_from_another_exit_handler_are_delivered_too(collector: Collector, patched: str) -> None:
+    script = """
+dispatcher = GeventEventDispatcher(proxy="")
+dispatch(10)
+dispatcher.flush(10)
+atexit.register(dispatch, 5)  # runs before ours, which was there first
+"""
+    _, errors = ended(start(script, collector.url, patched))
+    assert errors == ""
+    assert collector.counts()["unique"] == 15
+
+
+@both
+def test_events_of_greenlets_that_still_run_are_delivered_while_it_drains(collector: Collector, patched: str) -> None:
+    collector.change(latency=0.2)
+    script = """
+dispatcher = GeventEventDispatcher(proxy="", flush_interval=0)
+def slowly():
+    for _ in range(5):
+        dispatch(1)
+        gevent.sleep(0.02)
+if sys.argv[2] == "patched":
+    gevent.spawn(slowly)
+else:
+    import threading
+    threading.Thread(target=slowly, daemon=True).start()
+dispatch(1)
+"""
+    _, errors = ended(start(script, collector.url, patched))
+    assert errors == ""
+    assert collector.counts()["unique"] == 6
+
+
+@both
+def test_what_cannot_be_sent_in_time_is_counted_and_said_in_one_line(collector: Collector, patched: str) -> None:
+    collector.change(latency=30.0)
+    script = """
+dispatcher = GeventEventDispatcher(proxy="", close_timeout=0.3)
+dispatch(7)
+"""
+    started = monotonic()
+    _, errors = ended(start(script, collector.url, patched))
+    assert errors == "7 events dropped as closed: not sent before the end\n"
+    assert monotonic() - started < 20
+
+
+@both
+def test_an_endpoint_that_is_not_there_costs_its_time_and_no_traceback(patched: str) -> None:
+    script = """
+dispatcher = GeventEventDispatcher(proxy="", close_timeout=0.3)
+dispatch(1)
+"""
+    _, errors = ended(start(script, "http://127.0.0.1:1/", patched))
+    assert "1 events dropped as closed" in errors
+    assert "Traceback" not in errors
+
+
+@both
+def test_a_signal_that_exits_within_the_drain_is_counted_and_not_said_twice(collector: Collector, patched: str) -> None:
+    collector.change(latency=30.0)
+    script = """
+def leave(*_):
+    sys.exit(3)
+signal.signal(signal.SIGTERM, leave)
+dispatcher = GeventEventDispatcher(proxy="", close_timeout=30)
+dispatch(7)
+atexit.register(print, "the end begins", flush=True)
+"""
+    program = start(script, collector.url, patched)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "the end begins\n"
+    wait_until(lambda: collector.counts()["requests"] == 1)
+    os.kill(program.pid, signal.SIGTERM)
+    _, errors = ended(program)
+    assert errors == "7 events dropped as closed: not sent before the end\n"
+
+
+@both
+def test_a_dispatcher_that_was_closed_has_nothing_left_to_do(collector: Collector, patched: str) -> None:
+    script = """
+with GeventEventDispatcher(proxy="") as dispatcher:
+    dispatch(3)
+"""
+    _, errors = ended(start(script, collector.url, patched))
+    assert errors == ""
+    assert collector.counts()["unique"] == 3
