@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from gevent_dispatcher._config import Settings
 
 
+# The longest that flush and close wait, in seconds; a longer time is cut to it.
+_LONGEST = 86_400.0
+
+
 class _Event(NamedTuple):
     """An event of the documented form dispatchEvent(http_verb, url, params)."""
 
@@ -144,7 +148,7 @@ class GeventEventDispatcher:
         self.close()
 
     def _timeout(self, timeout: float | None) -> float:
-        return self._config.close_timeout if timeout is None else max(timeout, 0.0)
+        return self._config.close_timeout if timeout is None else min(max(timeout, 0.0), _LONGEST)
 
     def _existing_engine(self) -> Engine | None:
         return self._engines.get(getpid())

@@ -27,6 +27,7 @@ from gevent_dispatcher._notices import Notices
 from gevent_dispatcher._retry import Answer, Verdict, judge, parse_retry_after, wait
 from gevent_dispatcher._stats import Counters, Delivery, Outcome, Stats
 from gevent_dispatcher._transport import Link, Transport
+from gevent_dispatcher.doctor import own_findings
 
 logger = logging.getLogger("gevent_dispatcher")
 
@@ -35,6 +36,8 @@ monotonic = time.monotonic
 
 _CLOSED = (_stats.CLOSED, "the dispatcher is closed")
 _BUFFER_FULL = (_stats.BUFFER_FULL, "the buffer is full")
+
+_UNSENT = Answer(error="not sent before the end")
 
 # What a killed sender may take to close its socket, in seconds.
 _KILL_TIMEOUT = 0.05
@@ -217,8 +220,14 @@ class Engine:
         try:
             if self._link is None:
                 self._link = self._transport.open(self._config.pool_size)
-            return self._link.send(batch.request())
-        except Exception as error:
+                self._say_what_will_hurt()
+            answer = self._link.send(batch.request())
+            if not isinstance(answer, Answer):
+                raise TypeError(f"send() of a transport returns an Answer, not {type(answer).__name__}")
+            return answer
+        except (Exception, gevent.Timeout, gevent.GreenletExit) as error:
+            if self._ended:
+                raise
             logger.exception("the transport raised; its batch of %d events is retried", batch.events)
             return Answer(error=type(error).__name__)
 
@@ -255,15 +264,18 @@ class Engine:
 
     def _settle(self, batch: Batch, outcome: Outcome, reason: str, answer: Answer) -> None:
         with self._inside:
-            self._buffer.settle(batch)
-            if outcome is Outcome.DELIVERED:
-                self._counters.delivered += batch.events
-            else:
-                self._counters.dropped[reason] += batch.events
-                self._notices.is_news(reason, str(answer))
-            self._tell_flushes()
+            self._account(batch, outcome, reason, answer)
         if self._config.on_delivery is not None:
             self._tell_hook(self._config.on_delivery, _delivery(batch, outcome, reason, answer))
+
+    def _account(self, batch: Batch, outcome: Outcome, reason: str, answer: Answer) -> None:
+        self._buffer.settle(batch)
+        if outcome is Outcome.DELIVERED:
+            self._counters.delivered += batch.events
+        else:
+            self._counters.dropped[reason] += batch.events
+            self._notices.is_news(reason, str(answer))
+        self._tell_flushes()
 
     def _tell_hook(self, hook: Callable[[Delivery], None], delivery: Delivery) -> None:
         try:
@@ -279,6 +291,12 @@ class Engine:
         """Log what is due to be said; may wait in a log handler."""
         for notice in self._notices.take(self._counters.dropped, monotonic(), everything):
             logger.warning("%d events dropped as %s: %s", notice.events, notice.reason, notice.detail)
+
+    def _say_what_will_hurt(self) -> None:
+        """The few findings that concern the dispatcher's own process, once."""
+        for finding in own_findings():
+            if finding.level != "info":
+                logger.warning("%s: %s %s", finding.code, finding.what, finding.cure)
 
     def _say_health(self, batch: Batch, verdict: Verdict, answer: Answer) -> None:
         origin = batch.envelope.origin
@@ -317,15 +335,20 @@ class Engine:
         self._closed = True
         return self._finish(lambda: self._close(monotonic() + timeout), timeout)
 
+    def prepare_to_end(self) -> None:
+        """The process ends: what waits is sent, and close_timeout begins. Several engines share their time so."""
+        if self._exit_deadline is None:
+            self._exit_deadline = monotonic() + self._config.close_timeout
+            self._home.soon(lambda: self._flush(0.0, even_asked=True))
+
     def drain(self, end: bool) -> bool:
         """Deliver what can be delivered within close_timeout from the first call on, and accept events until then.
 
         Args:
             end: then end: count what is left as closed.
         """
-        if self._exit_deadline is None:
-            self._exit_deadline = monotonic() + self._config.close_timeout
-        deadline = self._exit_deadline
+        self.prepare_to_end()
+        deadline = self._exit_deadline or 0.0
         return self._finish(lambda: self._drain(deadline, end), max(deadline - monotonic(), 0.0))
 
     def _wherever(self, work: Callable[[], T], timeout: float, otherwise: T) -> T:
@@ -345,6 +368,9 @@ class Engine:
             raise
 
     def _flush(self, deadline: float, even_asked: bool = False) -> bool:
+        if self._inside.entered:  # a signal handler cut in while the buffer is being changed
+            self._home.soon(lambda: self._flush(0.0, even_asked))
+            return False
         with self._inside:
             self._inbox.collect()
             self._buffer.hurry(even_asked)
@@ -372,6 +398,10 @@ class Engine:
                     settled.set()
 
     def _close(self, deadline: float) -> bool:
+        if not self._ended and not self._home.can_wait():
+            # In a signal handler that runs in the hub: what cannot be waited for goes on beside it.
+            gevent.spawn(self._close, deadline)
+            return False
         self._closers += 1
         done = False
         try:
@@ -379,7 +409,7 @@ class Engine:
         finally:
             self._closers -= 1
             if done or not self._closers:
-                self._end()
+                self._end(deadline)
         return done
 
     def _drain(self, deadline: float, end: bool) -> bool:
@@ -390,10 +420,14 @@ class Engine:
             return self._buffer.events == 0
         finally:
             if end:
-                self._end()
+                self._end(deadline)
 
-    def _end(self) -> None:
-        """Stop everything and count what is left; whatever happens, the accounts are closed."""
+    def _end(self, deadline: float = 0.0) -> None:
+        """Stop everything and count what is left; whatever happens, the accounts are closed.
+
+        Args:
+            deadline: until when the hook may be told of what is left, in monotonic seconds.
+        """
         if self._ended:
             return
         self._closed = self._ended = True
@@ -401,16 +435,30 @@ class Engine:
         try:
             self._pool.kill(block=self._home.can_wait(), timeout=_KILL_TIMEOUT)
         finally:
-            self._count_the_rest()
+            rest = self._count_the_rest()
             self._speak(everything=True)
             if self._link is not None:
                 self._link.close()
+            self._tell_of_the_rest(rest, deadline)
 
-    def _count_the_rest(self) -> None:
+    def _count_the_rest(self) -> list[Batch]:
         with self._inside:
             self._inbox.collect()
-        for batch in self._buffer.drain():
-            self._settle(batch, Outcome.DROPPED, _stats.CLOSED, Answer(error="not sent before the end"))
+            rest = self._buffer.drain()
+            for batch in rest:
+                self._account(batch, Outcome.DROPPED, _stats.CLOSED, _UNSENT)
+        return rest
+
+    def _tell_of_the_rest(self, rest: list[Batch], deadline: float) -> None:
+        hook = self._config.on_delivery
+        if hook is not None and rest:
+            telling = gevent.spawn(self._tell_hook_of_all, hook, rest)
+            if self._home.can_wait():
+                telling.join(max(deadline - monotonic(), _KILL_TIMEOUT))
+
+    def _tell_hook_of_all(self, hook: Callable[[Delivery], None], rest: list[Batch]) -> None:
+        for batch in rest:
+            self._tell_hook(hook, _delivery(batch, Outcome.DROPPED, _stats.CLOSED, _UNSENT))
 
     # -- forks ---------------------------------------------------------------------------------------------------------
 
@@ -430,6 +478,7 @@ def _end_at_once(sender: Any) -> None:
     if sender is gevent.getcurrent():
         sender.kill(block=False)
     else:
+        sender.unlink_all()  # they would be told by the hub, which must not be asked for anything here
         sender.parent = gevent.getcurrent()
         sender.throw(gevent.GreenletExit)
 

@@ -129,7 +129,9 @@ def _runs_a_hub() -> bool:
 class _ThreadHome(Home):
     """A daemon native thread with a hub of its own."""
 
-    _go_on: Any = None
+    def __init__(self) -> None:
+        super().__init__()
+        self._paused: list[_NativeSignal] = []
 
     def start(self) -> None:
         _start_new_thread(self._live, ())
@@ -137,15 +139,15 @@ class _ThreadHome(Home):
     def pause(self) -> None:
         """Have the thread stand still in a callback of its hub, where it holds no lock and imports nothing."""
         if get_ident() != self.ident:
-            still, self._go_on = _NativeSignal(), _NativeSignal()
-            self.soon(partial(_stand_still, still, self._go_on))
+            still, go_on = _NativeSignal(), _NativeSignal()
+            self._paused.append(go_on)
+            self.soon(partial(_stand_still, still, go_on))
             still.wait(_PAUSE_WAIT)
 
     def go_on(self) -> None:
         """Let the thread run again."""
-        if self._go_on is not None:
-            self._go_on.send()
-            self._go_on = None
+        if self._paused:
+            self._paused.pop().send()
 
     def _live(self) -> None:
         hub = get_hub()
@@ -187,7 +189,11 @@ def find_home() -> Home:
     home = _ThreadHome()
     winner = _thread_homes.setdefault(pid, home)
     if winner is home:
-        home.start()
+        try:
+            home.start()
+        except RuntimeError:  # at the end of the interpreter no thread can be had: this one's hub runs while it drains
+            del _thread_homes[pid]
+            return Home(get_hub(), get_ident())
     return winner
 
 

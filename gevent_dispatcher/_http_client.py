@@ -17,6 +17,7 @@ import socket as native_socket
 from typing import Any, Mapping
 
 import gevent
+import gevent.ssl
 import urllib3
 from gevent import monkey
 from gevent import socket as gevent_socket
@@ -38,6 +39,8 @@ _MOST_BODY = 65_536
 # Interim answers before the final one. A server that sends more never comes to the point, and a stream of them would
 # hold the hub: their bytes are always there, so no read ever waits.
 _MOST_INTERIM = 8
+# Likewise of the header lines behind a chunked body.
+_MOST_TRAILERS = 100
 
 _poll = monkey.get_original("select", "poll") if hasattr(select, "poll") else None
 
@@ -58,6 +61,12 @@ class _Response(http.client.HTTPResponse):
                 return version, status, reason
             http.client.parse_headers(self.fp)
         raise http.client.HTTPException(f"more than {_MOST_INTERIM} interim answers")
+
+    def _read_and_discard_trailer(self) -> None:
+        for _ in range(_MOST_TRAILERS):
+            if self.fp.readline(_MOST_BODY) in (b"\r\n", b"\n", b""):
+                return
+        raise http.client.HTTPException(f"more than {_MOST_TRAILERS} trailers")
 
     def _read_one_status(self, earlier: int) -> tuple[str, int, str]:
         try:
@@ -249,11 +258,18 @@ class Client:
         return pool
 
     def _new_pool(self, origin: Origin) -> Any:
-        if origin.scheme == "https" and self._context is None:
-            self._context = self._config.ssl_context or off_hub(make_context)
         manager = self._manager(self._proxy(origin))
-        pool = self._pools[origin] = manager.connection_from_host(origin.host, origin.port, origin.scheme)
+        tls = {"ssl_context": self._tls_context()} if origin.scheme == "https" else None
+        pool = manager.connection_from_host(origin.host, origin.port, origin.scheme, pool_kwargs=tls)
+        self._pools[origin] = pool
         return pool
+
+    def _tls_context(self) -> Any:
+        """The one context of this process: urllib3 would make one for each connection, on the hub."""
+        if self._context is None:
+            given = self._config.ssl_context
+            self._context = off_hub(make_context) if given is None else _cooperative(given)
+        return self._context
 
     def _proxy(self, origin: Origin) -> str:
         if self._config.proxy is not None:
@@ -268,15 +284,22 @@ class Client:
 
     def _new_manager(self, proxy: str) -> Any:
         # block=False: what urllib3 closes at exit, before our own handler has drained, must not block a sender.
-        options = {"maxsize": self._connections, "block": False, "num_pools": 1_000, "ssl_context": self._context}
+        options: dict[str, Any] = {"maxsize": self._connections, "block": False, "num_pools": 1_000}
         if proxy:
-            url, authorization = _checked_proxy(proxy)
-            credentials = {"Proxy-Authorization": authorization} if authorization else None
-            manager: Any = urllib3.ProxyManager(url, proxy_headers=credentials, **options)
+            manager: Any = urllib3.ProxyManager(**self._proxy_options(proxy), **options)
         else:
             manager = urllib3.PoolManager(**options)
         manager.pool_classes_by_scheme = self._pool_classes()
         return manager
+
+    def _proxy_options(self, proxy: str) -> dict[str, Any]:
+        url, authorization = _checked_proxy(proxy)
+        options: dict[str, Any] = {"proxy_url": url}
+        if authorization:
+            options["proxy_headers"] = {"Proxy-Authorization": authorization}
+        if url.startswith("https:"):
+            options["proxy_ssl_context"] = self._tls_context()
+        return options
 
     def _pool_classes(self) -> dict[str, type]:
         """Pools whose connections share this process's resolver."""
@@ -321,10 +344,33 @@ def _describe(error: object) -> str:
     return f"{name}: {words}" if isinstance(words, str) else name
 
 
+class _Cooperative:
+    """A context of the standard library's own class, on gevent's sockets.
+
+    Made before a late patch, or in a process that is not patched, it would wrap native sockets, and setting one of its
+    properties after the patch ends in a RecursionError; urllib3 sets them even where they have the value already.
+    """
+
+    def __init__(self, native: Any) -> None:
+        self.__dict__["_native"] = native
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._native, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if getattr(self._native, name) != value:
+            setattr(self._native, name, value)
+
+    def wrap_socket(self, sock: Any, **options: Any) -> Any:
+        return gevent.ssl.SSLSocket(sock=sock, _context=self._native, **options)
+
+
+def _cooperative(context: Any) -> Any:
+    return context if isinstance(context, gevent.ssl.SSLContext) else _Cooperative(context)
+
+
 def make_context() -> Any:
     """A verified TLS context on gevent's sockets, with the certificates that requests would use."""
-    import gevent.ssl
-
     context = gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_CLIENT)
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     if bundle:

@@ -10,6 +10,7 @@ import logging  # before the exit handler is registered: what is registered late
 import os
 import sys
 import weakref
+from contextlib import suppress
 from typing import Any, Callable
 
 from gevent_dispatcher import _home, _threads
@@ -111,7 +112,10 @@ def drain_all(end: bool = True) -> None:
     _exiting = True
     try:
         _call_before()
-        for engine in [engine for engine in list(_engines) if engine.pid == os.getpid()]:
+        engines = [engine for engine in list(_engines) if engine.pid == os.getpid()]
+        for engine in engines:
+            engine.prepare_to_end()
+        for engine in engines:
             _drain(engine, end)
     finally:
         _exiting = False
@@ -141,7 +145,16 @@ def _in_child() -> None:
     _exiting = False
     _threads.gate.renew()
     for engine in list(_engines):
-        engine.abandon()
         _parked.append(engine)
+        with suppress(Exception):  # nobody can be told in a fork, and the others are to be abandoned all the same
+            engine.abandon()
     _engines.clear()
     _home.forget()
+
+
+def _drain_late() -> None:
+    """For a process whose very first event comes from another exit handler: registering one is then of no effect."""
+    drain_all()
+
+
+atexit.register(_drain_late)
