@@ -280,6 +280,14 @@ def endless_body(exchange: Exchange, code: str = "200") -> None:
 
 
 @behaviour
+def endless_trailer(exchange: Exchange, code: str = "200") -> None:
+    """A chunked answer that is whole, and trailer fields without an end."""
+    exchange.send(head(int(code), [("Transfer-Encoding", "chunked")]) + b"2\r\n{}\r\n0\r\n")
+    while True:
+        exchange.send(b"X-More: y\r\n" * 1_000)
+
+
+@behaviour
 def promised_body(exchange: Exchange, code: str = "200") -> None:
     """A Content-Length, and silence."""
     exchange.send(head(int(code), [("Content-Length", "10")]))

@@ -459,6 +459,25 @@ def test_a_transport_that_raises_is_retried_and_said(make: Maker, caplog: pytest
     assert "the transport raised" in caplog.text
 
 
+@pytest.mark.parametrize("raised", [greenlet.GreenletExit(), gevent.Timeout(1), MemoryError()])
+def test_a_transport_that_always_raises_waits_and_expires_like_any_failure(make: Maker, raised: BaseException) -> None:
+    transport = Scripted(*[raised] * 1_000)
+    dispatcher = make(
+        transport=transport, flush_interval=0, delivery_timeout=0.3, backoff_base=0.05, backoff_max=0.05
+    )
+    dispatcher.dispatch_event(log_event(URL))
+    wait_until(lambda: dispatcher.stats().dropped["expired"] == 1)
+    assert 1 < len(transport.sent) < 100
+
+
+def test_a_transport_that_returns_no_answer_is_retried(make: Maker, caplog: pytest.LogCaptureFixture) -> None:
+    dispatcher = make(transport=Scripted(None, Answer(204)))  # type: ignore[arg-type]  # what is tested
+    dispatcher.dispatch_event(log_event(URL))
+    wait_until(lambda: dispatcher.flush(0.1))
+    assert dispatcher.stats().delivered == 1
+    assert "returns an Answer, not NoneType" in caplog.text
+
+
 def test_a_killed_sender_loses_nothing(make: Maker) -> None:
     dispatcher = make(transport=Scripted(greenlet.GreenletExit(), Answer(204)))
     dispatcher.dispatch_event(log_event(URL))
@@ -565,6 +584,30 @@ def test_an_exit_raised_inside_close_comes_out_of_it_after_the_count(make: Maker
     closing.kill(exit_, timeout=5)
     assert came_out == [exit_]
     assert dispatcher.stats().dropped["closed"] == 1
+
+
+def test_a_hook_cannot_delay_or_spoil_the_accounts_at_the_end(make: Maker) -> None:
+    told: list[Delivery] = []
+
+    def hook(delivery: Delivery) -> None:
+        told.append(delivery)
+        gevent.sleep(0.01)
+        raise RuntimeError("hook")
+
+    blocked = gevent.event.Event()
+    dispatcher = make(batch_size=1, on_delivery=hook, transport=Scripted(wait=lambda: blocked.wait(60)))
+    for _ in range(5):
+        dispatcher.dispatch_event(log_event(URL))
+    assert not dispatcher.close(0.1)
+    assert dispatcher.stats().dropped["closed"] == 5
+    wait_until(lambda: len(told) == 5)
+    assert {each.reason for each in told} == {"closed"}
+
+
+def test_a_time_that_no_lock_can_wait_is_cut(collector: Collector, make: Maker) -> None:
+    dispatcher = make()
+    dispatcher.dispatch_event(log_event(collector.url))
+    assert gevent.get_hub().threadpool.apply(dispatcher.flush, (float("inf"),))
 
 
 def test_a_dispatcher_that_was_never_used_closes_and_flushes_at_once() -> None:

@@ -137,6 +137,78 @@ atexit.register(print, "the end begins", flush=True)
 
 
 @both
+def test_the_first_event_of_a_process_may_come_from_its_exit_handler(collector: Collector, patched: str) -> None:
+    script = """
+dispatcher = GeventEventDispatcher(proxy="")
+atexit.register(dispatch, 2)
+"""
+    _, errors = ended(start(script, collector.url, patched))
+    assert errors == ""
+    assert collector.counts()["unique"] == 2
+
+
+@both
+def test_close_in_a_signal_handler_loses_nothing(collector: Collector, patched: str) -> None:
+    collector.change(latency=0.05)
+    script = """
+def leave(*_):
+    dispatcher.close(5)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, leave)
+dispatcher = GeventEventDispatcher(proxy="", flush_interval=60)
+dispatch(50)
+print("dispatched", flush=True)
+while True:
+    time.sleep(60)
+"""
+    program = start(script, collector.url, patched)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "dispatched\n"
+    os.kill(program.pid, signal.SIGTERM)
+    _, errors = ended(program)
+    assert errors == ""
+    assert collector.counts()["unique"] == 50
+
+
+@both
+def test_several_dispatchers_share_the_time_at_the_end(collector: Collector, patched: str) -> None:
+    collector.change(latency=30.0)
+    script = """
+several = [GeventEventDispatcher(proxy="", close_timeout=3) for _ in range(6)]
+for dispatcher in several:
+    dispatch(1)
+"""
+    started = monotonic()
+    _, errors = ended(start(script, collector.url, patched))
+    assert errors == "1 events dropped as closed: not sent before the end\n" * 6
+    assert monotonic() - started < 15
+
+
+@both
+def test_a_fork_with_events_in_flight_ends_what_the_child_inherited(collector: Collector, patched: str) -> None:
+    collector.change(latency=0.2)
+    script = """
+several = [GeventEventDispatcher(proxy="", flush_interval=0) for _ in range(3)]
+for dispatcher in several:
+    dispatch(1)
+gevent.sleep(0.05)
+time.sleep(0.05)
+for dispatcher in several:
+    dispatch(1)
+child = os.fork()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+else:
+    assert [dispatcher.stats().dispatched for dispatcher in several] == [0, 0, 0]
+    dispatch(1)
+"""
+    _, errors = ended(start(script, collector.url, patched))
+    assert errors == ""
+    counts = collector.counts()
+    assert (counts["unique"], counts["duplicated"]) == (7, 0)
+
+
+@both
 def test_a_dispatcher_that_was_closed_has_nothing_left_to_do(collector: Collector, patched: str) -> None:
     script = """
 with GeventEventDispatcher(proxy="") as dispatcher:

@@ -14,7 +14,7 @@ import pytest
 
 from gevent_dispatcher import Answer, HttpTransport, Link, Request
 from gevent_dispatcher._url import parse
-from tests.hostile import Certificate, HostileServer, make_certificates, refusing_port
+from tests.hostile import Certificate, HostileProcess, HostileServer, make_certificates, refusing_port
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +211,23 @@ def test_a_context_of_the_users_own_is_used(certificates: dict[str, Certificate]
     context = ssl.create_default_context(cafile=str(certificates["good"].trust))
     with HostileServer(certificate=certificates["good"]) as server:
         assert post(opened(ssl_context=context), server.url("status/204")) == Answer(204)
+
+
+def test_https_after_http_uses_the_same_context(certificates: dict[str, Certificate], no_proxy: None) -> None:
+    context = ssl.create_default_context(cafile=str(certificates["good"].trust))
+    with HostileServer() as plain, HostileServer(certificate=certificates["good"]) as tls:
+        link = opened(ssl_context=context)
+        assert post(link, plain.url("status/204")) == Answer(204)
+        assert post(link, tls.url("status/204")) == Answer(204)
+
+
+def test_an_endless_trailer_does_not_hold_the_hub(no_proxy: None) -> None:
+    with HostileProcess() as server:
+        turns: list[int] = []
+        ticking = gevent.spawn(lambda: [turns.append(gevent.sleep(0.001) or 1) for _ in range(100_000)])
+        assert post(opened(request_timeout=5), server.url("endless_trailer")) == Answer(200)
+        assert turns
+        ticking.kill()
 
 
 def test_a_bundle_that_is_missing_is_an_error_in_words(
