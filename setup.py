@@ -17,7 +17,7 @@ EXAMPLES = [*SDK, "flask>=1.1", "gunicorn[gevent]>=20", "tqdm>=4"]
 setup(
     name="gevent-dispatcher",
     version=VERSION.group(1),
-    description="Delivers the Optimizely Feature Experimentation SDK's events in gevent servers, without anyone waiting",
+    description="Delivers the Optimizely Feature Experimentation SDK's events in gevent servers; nobody waits",
     long_description=README,
     long_description_content_type="text/markdown",
     license="Apache-2.0",
