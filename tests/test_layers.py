@@ -36,15 +36,20 @@ LAYERS = {
     "sdk": 4,
     "gunicorn": 4,
     "uwsgi": 4,
+    "doctor": 2,  # it imports nothing of the package, and the engine says its few own findings
     "collector": 4,
     "__main__": 4,
 }
 # Third-party names, and the modules that may know them. L0 and L1 know none.
 KNOWN_TO = {
-    "gevent": {"_home", "_threads", "_resolver", "_transport", "_http_client", "_engine", "collector", "__main__"},
+    "gevent": {
+        *("_home", "_threads", "_resolver", "_transport", "_http_client", "_engine", "collector", "__main__"),
+        "sdk",  # a fork doubles the greenlets that stand for the SDK's threads, and only gevent can end them
+    },
     "urllib3": {"_http_client"},
     "certifi": {"_http_client"},
     "optimizely": {"sdk"},
+    "gunicorn": {"doctor"},
     "typing_extensions": {"_config", "_transport", "_dispatcher", "sdk"},  # for type checkers only
 }
 CLOCKS = {"time", "datetime", "random", "threading", "socket", "asyncio"}

@@ -1,41 +1,26 @@
-"""The Optimizely SDK's side: a client and an event processor that need no thread between SDK and dispatcher.
-
-The SDK's own BatchEventProcessor starts a thread when the client is made. It dies in a fork, so a client made
-before gunicorn's `--preload` forks tracks into a queue that nobody reads. This processor has nothing that could die.
-"""
+"""An event processor without a thread or a queue of its own."""
 
 from __future__ import annotations
 
-import inspect
 import logging
 import traceback
-from typing import TYPE_CHECKING, Any, Callable, Mapping, cast
+from typing import TYPE_CHECKING, Any, Callable
+
+from optimizely.event.event_factory import EventFactory
+from optimizely.event.event_processor import BaseEventProcessor
+from optimizely.event.user_event import UserEvent
+from optimizely.helpers.enums import NotificationTypes
+from optimizely.logger import NoOpLogger, adapt_logger
+from optimizely.notification_center import NotificationCenter
 
 import gevent_dispatcher
 from gevent_dispatcher._dispatcher import GeventEventDispatcher, default_dispatcher
 
-try:
-    from optimizely.event.event_factory import EventFactory
-    from optimizely.event.event_processor import BaseEventProcessor
-    from optimizely.event.user_event import UserEvent
-    from optimizely.helpers.enums import NotificationTypes
-    from optimizely.logger import NoOpLogger, adapt_logger
-    from optimizely.notification_center import NotificationCenter
-    from optimizely.optimizely import Optimizely
-except ImportError as error:
-    raise ImportError(
-        "gevent_dispatcher.sdk needs the Optimizely SDK, 3.10 or newer: pip install 'gevent-dispatcher[sdk]'"
-    ) from error
-
 if TYPE_CHECKING:
     from types import ModuleType
-    from typing import Protocol, TypeVar
+    from typing import Protocol
 
     from optimizely.logger import Logger
-    from typing_extensions import ParamSpec
-
-    _P = ParamSpec("_P")
-    _T = TypeVar("_T")
 
     class Dispatcher(Protocol):
         """What the SDK asks of a dispatcher."""
@@ -44,15 +29,6 @@ if TYPE_CHECKING:
             """Take an event over."""
 
 
-__all__ = ["GeventEventProcessor", "create_client"]
-
-_REPLACED = {
-    "event_processor": "create_client makes the event processor itself. With a processor of your own, call"
-    " optimizely.Optimizely(...) and give both the same notification_center.",
-    "event_processor_options": "they would have no effect, because the SDK's batch processor is replaced."
-    " Set batch_size and flush_interval on the dispatcher:"
-    " create_client(..., event_dispatcher=GeventEventDispatcher(batch_size=100, flush_interval=1.0)).",
-}
 _logger = logging.getLogger("gevent_dispatcher")
 
 
@@ -143,51 +119,6 @@ class GeventEventProcessor(BaseEventProcessor):
             frames = "".join(traceback.format_tb(error.__traceback__))
             self._failures.error("%s: %s\n%s", failure, type(error).__name__, frames)
             return None
-
-
-def _takes_what(constructor: Callable[_P, _T]) -> Callable[[Callable[..., _T]], Callable[_P, _T]]:
-    """Lend a function the parameters of a constructor, for type checkers and editors."""
-
-    def lend(function: Callable[..., _T]) -> Callable[_P, _T]:
-        return cast("Callable[_P, _T]", function)
-
-    return lend
-
-
-@_takes_what(Optimizely)
-def create_client(*args: Any, **kwargs: Any) -> Optimizely:
-    """Make an Optimizely client whose events go straight to a dispatcher.
-
-    `client.close()` closes the dispatcher when create_client made it, and flushes one that was handed in. SDK 3 and 4
-    have no `client.close()`: call `client.event_processor.stop()`.
-
-    With `sdk_key` the SDK still polls for the datafile in a thread of its own, which a fork ends: before a preload,
-    give a datafile or make the client in each worker.
-
-    Args:
-        *args: what `optimizely.optimizely.Optimizely` takes.
-        **kwargs: the same, by name; `event_dispatcher` is a new `GeventEventDispatcher()` unless given.
-
-    Raises:
-        ValueError: `event_processor` or `event_processor_options` was given.
-        TypeError: an argument that this version of the SDK does not have, a dispatcher without dispatch_event, or a
-            notification_center that is not the SDK's.
-    """
-    given = inspect.signature(Optimizely).bind(*args, **kwargs).arguments
-    _refuse_replaced(given)
-    processor = GeventEventProcessor(
-        given.get("event_dispatcher"), given.get("logger"), given.get("notification_center")
-    )
-    given["event_dispatcher"] = processor.event_dispatcher
-    given["notification_center"] = processor.notification_center
-    given["event_processor"] = processor
-    return Optimizely(**given)
-
-
-def _refuse_replaced(given: Mapping[str, Any]) -> None:
-    for name, reason in _REPLACED.items():
-        if given.get(name) is not None:
-            raise ValueError(f"{name}: {reason}")
 
 
 def _adapted(logger: Logger | None) -> Logger:
