@@ -6,7 +6,9 @@ child for ever, so a fork waits for the little that is done here: some tens of m
 
 from __future__ import annotations
 
-from typing import Any, Callable, TypeVar
+import gc
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, TypeVar
 
 from gevent import get_hub
 
@@ -54,6 +56,20 @@ class _Gate:
 gate = _Gate()
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector from running in this thread: what it finalizes may be a watcher of the hub's loop, and
+    a loop must not be touched from another thread.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def off_hub(work: Callable[[], T]) -> T:
     """Do work in the hub's threadpool; in place when no thread can be had, as at the interpreter's end.
 
@@ -76,7 +92,7 @@ def off_hub(work: Callable[[], T]) -> T:
 def _outcome(work: Callable[[], T]) -> tuple[T, BaseException | None]:
     """An exception that crosses the threadpool prints a traceback, so it crosses as a value."""
     try:
-        with gate:
+        with gate, _no_collection():
             return work(), None
     except Exception as error:
         return None, error  # type: ignore[return-value]  # the value is not looked at then

@@ -27,6 +27,9 @@ DATAFILE = ROOT / "examples" / "datafile.json"
 # would soon ask at once.
 LATENCY = 0.05
 
+# Python 3.12 and later warn of every fork of a process with threads, as an unpatched one that polls is.
+FORKING = "ignore:This process:DeprecationWarning"
+
 PRELUDE = """
 import sys
 if sys.argv[2] == "patched":
@@ -111,7 +114,7 @@ class DatafileServer:
         wait_until(lambda: all(self.polls[pid] >= before[pid] + times for pid in pids), 20)
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        pid = int(environ["HTTP_X_PID"])
+        pid = int(environ.get("HTTP_X_PID", os.getpid()))
         if environ["PATH_INFO"] == "/asked":
             wait_until(lambda: self._now[pid])
             start_response("204 No Content", [])
@@ -150,7 +153,7 @@ class Running:
         environ = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *self._command],
+                [sys.executable, "-W", FORKING, *self._command],
                 cwd=str(ROOT),
                 env={**environ, "PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,
@@ -230,15 +233,13 @@ def test_a_process_polls_from_the_start(server: DatafileServer, start: Start, pa
 def test_a_fork_has_the_parents_datafile_and_its_own_poller(server: DatafileServer, start: Start, patched: str) -> None:
     script = """
 revision()
-if os.fork() == 0:
-    started = time.monotonic()
-    assert revision() == "revision 1" and time.monotonic() - started < 0.04
-    say("has it at once")
+os.fork()
 stay()
 """
     with start(script, patched) as program:
-        (child,) = program.wait_for("has it at once")
-        assert all_follow(server, program, 2) == {program.process.pid, child}
+        pids = all_follow(server, program, 2)
+        assert program.process.pid in pids
+        assert program.said("told of revision 1") == {program.process.pid}, "the child had to fetch it"
 
 
 @pytest.mark.parametrize("patched", ["patched", "unpatched"])

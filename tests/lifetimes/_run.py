@@ -36,6 +36,10 @@ def run_rows(rows: Sequence[Row], jobs: int, tell: Callable[[Result], object] = 
 
     def run(row: Row) -> Result:
         result = run_row(row, endpoints, Path(tempfile.mkdtemp(dir=directory)))
+        if result.trouble and not result.duplicated:
+            # The server could not be driven to the row's end: once in some hundred rows an answer does not come, and
+            # it is killed with what it held. Such a row has shown nothing yet; a row that came to its end has.
+            result = run_row(row, endpoints, Path(tempfile.mkdtemp(dir=directory)))
         tell(result)
         return result
 
