@@ -21,7 +21,7 @@ from optimizely.odp.odp_event_manager import OdpEventManager
 
 # A client with a long flush interval: what arrives was flushed by the end of the process.
 SETUP = """
-import atexit
+import atexit, socket
 ended = []
 # Registered before anything of ours, so it runs after it.
 atexit.register(lambda: say("the end took " + ("long" if time.monotonic() - ended[0] > 2 else "little")))
@@ -33,6 +33,8 @@ client = create_client(
 
 def send(action):
     revision()
+    # As a process that has lived does: Python 3.12 starts no thread at the end, and gevent's first look-up needs one.
+    socket.getaddrinfo("127.0.0.1", 80)
     client.send_odp_event(action, {"fs_user_id": "user-1"})
 """
 FINISH = """
