@@ -96,6 +96,8 @@ def _call_before() -> None:
         if method is not None and pid == os.getpid():
             try:
                 method()
+            except (SystemExit, KeyboardInterrupt):
+                pass  # raised by a signal: the process is ending already, and the events are still to be sent
             except Exception:
                 logger.exception("what was to be done before the last events are sent failed")
 
@@ -111,7 +113,8 @@ def drain_all(end: bool = True) -> None:
         return
     _exiting = True
     try:
-        _call_before()
+        if end:  # after a server's hook requests still run, and need what is ended here
+            _call_before()
         engines = [engine for engine in list(_engines) if engine.pid == os.getpid()]
         for engine in engines:
             engine.prepare_to_end()

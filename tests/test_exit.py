@@ -209,6 +209,29 @@ else:
 
 
 @both
+def test_gunicorns_hooks_leave_to_the_end_what_running_requests_need(collector: Collector, patched: str) -> None:
+    script = """
+from gevent_dispatcher import _process
+from gevent_dispatcher.gunicorn import worker_exit, worker_int
+class Client:
+    def end(self):
+        print("ended", flush=True)
+        dispatch(1)
+        sys.exit("a signal's, in the middle of it")
+client = Client()
+dispatcher = GeventEventDispatcher(proxy="")
+dispatch(1)
+_process.before_drain(client.end)
+worker_int(None)
+worker_exit(None, None)
+print("delivered", dispatcher.stats().delivered, flush=True)
+"""
+    output, errors = ended(start(script, collector.url, patched))
+    assert (output, errors) == ("delivered 1\nended\n", "")
+    assert collector.counts()["unique"] == 2
+
+
+@both
 def test_a_dispatcher_that_was_closed_has_nothing_left_to_do(collector: Collector, patched: str) -> None:
     script = """
 with GeventEventDispatcher(proxy="") as dispatcher:
