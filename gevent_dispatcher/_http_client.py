@@ -98,7 +98,8 @@ class _GeventConnection:
         error: OSError = OSError("the name has no address")
         for family, kind, protocol, _, address in self.resolver.resolve(host, port, timeout):
             try:
-                return _opened(family, kind, protocol, address, timeout, self.socket_options)  # type: ignore[attr-defined]
+                options = self.socket_options  # type: ignore[attr-defined]  # a mixin
+                return _opened(family, kind, protocol, address, timeout, options)
             except OSError as failed:
                 error = failed
         raise error

@@ -16,8 +16,8 @@ from gevent_dispatcher._home import allocate_lock, get_ident
 
 T = TypeVar("T")
 
-# The longest that a fork waits, in seconds.
-_FORK_WAIT = 5.0
+# The longest that a fork waits for work, and work for a fork or other work, in seconds: then it goes on all the same.
+_LONGEST_WAIT = 5.0
 
 
 class _Gate:
@@ -29,17 +29,18 @@ class _Gate:
         self._is_closed = False
 
     def __enter__(self) -> None:
-        self._lock.acquire()
-        self._holder = get_ident()
+        if self._lock.acquire(True, _LONGEST_WAIT):
+            self._holder = get_ident()
 
     def __exit__(self, *_: object) -> None:
-        self._holder = 0
-        self._lock.release()
+        if self._holder == get_ident():
+            self._holder = 0
+            self._lock.release()
 
     def close(self) -> None:
         """Before a fork: wait until no work is under way, and let none begin."""
         # A fork within the work itself, as an import may do, must not wait for it.
-        self._is_closed = self._holder != get_ident() and self._lock.acquire(True, _FORK_WAIT)
+        self._is_closed = self._holder != get_ident() and self._lock.acquire(True, _LONGEST_WAIT)
 
     def open(self) -> None:
         """After a fork, in the parent."""

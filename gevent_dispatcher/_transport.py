@@ -10,6 +10,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
+import gevent
 from gevent import events, monkey
 from gevent.lock import BoundedSemaphore
 
@@ -88,7 +89,13 @@ class _HttpLink:
         self._client: Any = None
 
     def send(self, request: Request) -> Answer:
-        return self._loaded().send(request)  # type: ignore[no-any-return]  # the client is imported lazily
+        limit, client = self._config.request_timeout, None
+        # The hub's threadpool is the application's too: all its threads may be stuck.
+        with gevent.Timeout(limit, False):
+            client = self._loaded()
+        if client is None:
+            return Answer(error=f"no thread to load the HTTP client within {limit:g} s")
+        return client.send(request)  # type: ignore[no-any-return]  # the client is imported lazily
 
     def close(self) -> None:
         if self._client is not None:

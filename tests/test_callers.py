@@ -23,6 +23,7 @@ import gc, json, os, signal, threading, time
 import gevent
 from gevent_dispatcher import GeventEventDispatcher
 from tests.events import log_event
+from tests.waiting import wait_until
 url = sys.argv[1]
 dispatcher = GeventEventDispatcher(flush_interval=0.05, proxy="")
 
@@ -51,8 +52,7 @@ def handler(*_):
 signal.signal(signal.SIGALRM, handler)
 signal.setitimer(signal.ITIMER_REAL, 0.0002)
 dispatch(2_000)
-while left[0]:
-    time.sleep(0.001)
+wait_until(lambda: not left[0], 30)
 signal.setitimer(signal.ITIMER_REAL, 0)
 """,
     ),
@@ -70,9 +70,7 @@ gc.set_threshold(50)
 for _ in range(500):
     Visitor()
     dispatch()
-while len(gone) < 500:  # another thread may be the one that collects
-    gc.collect()
-    time.sleep(0.001)
+wait_until(lambda: gc.collect() >= 0 and len(gone) == 500, 30)  # another thread may be the one that collects
 """,
     ),
     "native threads, the first event included": (
@@ -87,8 +85,7 @@ def work(lock):
 for lock in locks:
     lock.acquire()
     start(work, (lock,))
-while any(lock.locked() for lock in locks):
-    time.sleep(0.001)
+wait_until(lambda: not any(lock.locked() for lock in locks), 30)
 """,
     ),
     "threads of the threading module": (
@@ -119,8 +116,7 @@ def work():
     gevent.joinall([gevent.spawn(dispatch, 100) for _ in range(10)])
     lock.release()
 get_original("_thread", "start_new_thread")(work, ())
-while lock.locked():
-    time.sleep(0.001)
+wait_until(lambda: not lock.locked(), 30)
 """,
     ),
     "callbacks of the hub": (

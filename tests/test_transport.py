@@ -11,10 +11,12 @@ from typing import Any, Iterator
 
 import gevent
 import pytest
+from gevent import monkey
 
 from gevent_dispatcher import Answer, HttpTransport, Link, Request
 from gevent_dispatcher._url import parse
 from tests.hostile import Certificate, HostileProcess, HostileServer, make_certificates, refusing_port
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +146,24 @@ def test_one_exchange_ends_within_its_time(server: HostileServer, behaviour: str
     answer = post(opened(read_timeout=20, request_timeout=0.2), server.url(behaviour))
     assert answer == Answer(error="no answer within 0.2 s")
     assert monotonic() - started < 5
+
+
+def test_a_threadpool_that_the_application_has_filled_costs_its_time_and_no_more(server: HostileServer) -> None:
+    pool = gevent.get_hub().threadpool
+    lock = monkey.get_original("_thread", "allocate_lock")()
+    lock.acquire()
+
+    def hang() -> None:
+        lock.acquire(True, 20)
+        lock.release()
+
+    stuck = [pool.spawn(hang) for _ in range(pool.maxsize)]
+    try:
+        answer = post(opened(request_timeout=0.2), server.url("status/204"))
+        assert answer == Answer(error="no thread to load the HTTP client within 0.2 s")
+    finally:
+        lock.release()
+        wait_until(lambda: all(each.ready() for each in stuck))
 
 
 def test_silence_ends_within_the_read_timeout(server: HostileServer) -> None:

@@ -10,6 +10,8 @@ from typing import Any, Callable
 
 # How long a process waits for its own condition, in seconds.
 PATIENCE = 10.0
+# How often it looks at it, in seconds.
+_INTERVAL = 0.001
 
 EVENT_KEY = "page_view"
 
@@ -89,7 +91,7 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {PATIENCE:g} s")
-        time.sleep(0.001)
+        time.sleep(_INTERVAL)
 
 
 def _ours(url: str) -> Contestant:
