@@ -14,20 +14,19 @@ import time
 from typing import Any, Callable, TypeVar
 
 import gevent
-from gevent.event import Event
 from gevent.pool import Pool
 
 from gevent_dispatcher import _stats
 from gevent_dispatcher._buffer import Batch, Buffer
 from gevent_dispatcher._config import Config
 from gevent_dispatcher._event import Encoded, Encoder, Refused, TooLarge
+from gevent_dispatcher._flushes import Flushes
 from gevent_dispatcher._home import Home, Unreachable, get_ident
 from gevent_dispatcher._inbox import Inbox
-from gevent_dispatcher._notices import Notices
 from gevent_dispatcher._retry import Answer, Verdict, judge, parse_retry_after, wait
 from gevent_dispatcher._stats import Counters, Delivery, Outcome, Stats
 from gevent_dispatcher._transport import Link, Transport
-from gevent_dispatcher.doctor import own_findings
+from gevent_dispatcher._voice import Voice
 
 logger = logging.getLogger("gevent_dispatcher")
 
@@ -65,7 +64,7 @@ class Engine:
         self._encoder = Encoder()
         self._buffer = Buffer(config)
         self._counters = Counters()
-        self._notices = Notices()
+        self._voice = Voice(config.on_delivery)
         self._inbox = Inbox()
         self._inside = _Inside()
         self._wake_posted = False
@@ -74,11 +73,9 @@ class Engine:
         self._link: Link | None = None
         self._timer: Any = None
         self._timer_due = float("inf")
-        self._flushes: list[tuple[int, Event]] = []
+        self._flushes = Flushes()
         self._exit_deadline: float | None = None
         self._closers = 0
-        self._ailing: set[object] = set()
-        self._hook_failed = False
 
     # -- the door: any thread, never waits, never switches, never raises -----------------------------------------------
 
@@ -137,7 +134,7 @@ class Engine:
         """Count an event that is not let in, and have a sender say so if that is news."""
         self._counters.dispatched += 1
         self._counters.dropped[refusal[0]] += 1
-        if self._notices.is_news(*refusal) and not self._ended:
+        if self._voice.notices.is_news(*refusal) and not self._ended:
             self._start_sender()
 
     # -- at home: nothing below the door waits unless it says so -------------------------------------------------------
@@ -191,7 +188,7 @@ class Engine:
     def _send_due(self) -> None:
         self._fresh = None
         while True:
-            self._speak()
+            self._voice.drops(self._counters.dropped)
             batch = self._take()
             if batch is None:
                 return
@@ -220,7 +217,7 @@ class Engine:
         try:
             if self._link is None:
                 self._link = self._transport.open(self._config.pool_size)
-                self._say_what_will_hurt()
+                self._voice.findings()
             answer = self._link.send(batch.request())
             if not isinstance(answer, Answer):
                 raise TypeError(f"send() of a transport returns an Answer, not {type(answer).__name__}")
@@ -246,7 +243,7 @@ class Engine:
             self._settle(batch, Outcome.DROPPED, _stats.REJECTED, answer)
         elif not self._put_back(batch, answer):
             self._settle(batch, Outcome.DROPPED, _stats.EXPIRED, answer)
-        self._say_health(batch, verdict, answer)
+        self._voice.health(batch.envelope.origin, verdict, answer, self._buffer.events)
 
     def _put_back(self, batch: Batch, answer: Answer) -> bool:
         """Have a batch wait for its next attempt; False when its time is over."""
@@ -266,7 +263,7 @@ class Engine:
         with self._inside:
             self._account(batch, outcome, reason, answer)
         if self._config.on_delivery is not None:
-            self._tell_hook(self._config.on_delivery, _delivery(batch, outcome, reason, answer))
+            self._voice.settled([_delivery(batch, outcome, reason, answer)])
 
     def _account(self, batch: Batch, outcome: Outcome, reason: str, answer: Answer) -> None:
         self._buffer.settle(batch)
@@ -274,38 +271,8 @@ class Engine:
             self._counters.delivered += batch.events
         else:
             self._counters.dropped[reason] += batch.events
-            self._notices.is_news(reason, str(answer))
-        self._tell_flushes()
-
-    def _tell_hook(self, hook: Callable[[Delivery], None], delivery: Delivery) -> None:
-        try:
-            hook(delivery)
-        except Exception:
-            if not self._hook_failed:
-                self._hook_failed = True
-                logger.exception("on_delivery raised; further exceptions of it are not logged")
-
-    # -- what operators hear -------------------------------------------------------------------------------------------
-
-    def _speak(self, everything: bool = False) -> None:
-        """Log what is due to be said; may wait in a log handler."""
-        for notice in self._notices.take(self._counters.dropped, monotonic(), everything):
-            logger.warning("%d events dropped as %s: %s", notice.events, notice.reason, notice.detail)
-
-    def _say_what_will_hurt(self) -> None:
-        """The few findings that concern the dispatcher's own process, once."""
-        for finding in own_findings():
-            if finding.level != "info":
-                logger.warning("%s: %s %s", finding.code, finding.what, finding.cure)
-
-    def _say_health(self, batch: Batch, verdict: Verdict, answer: Answer) -> None:
-        origin = batch.envelope.origin
-        if verdict is Verdict.RETRY and origin not in self._ailing:
-            self._ailing.add(origin)
-            logger.warning("%s does not take events (%s); retrying, %d pending", origin, answer, self._buffer.events)
-        elif verdict is Verdict.DELIVERED and origin in self._ailing:
-            self._ailing.remove(origin)
-            logger.info("%s takes events again, %d pending", origin, self._buffer.events)
+            self._voice.notices.is_news(reason, str(answer))
+        self._flushes.tell(self._buffer.oldest)
 
     # -- accounts ------------------------------------------------------------------------------------------------------
 
@@ -375,27 +342,9 @@ class Engine:
             self._inbox.collect()
             self._buffer.hurry(even_asked)
             self._attend()
-        return self._wait_until_settled(self._buffer.newest, deadline)
-
-    def _wait_until_settled(self, newest: int, deadline: float) -> bool:
-        """Wait until no batch up to this number is pending; at once in a callback of the hub, where nobody may wait."""
-        settled = Event()
-        entry = (newest, settled)
-        self._flushes.append(entry)
-        try:
-            self._tell_flushes()
-            if self._home.can_wait():
-                settled.wait(max(deadline - monotonic(), 0.0))
-            return bool(settled.is_set())
-        finally:
-            self._flushes.remove(entry)
-
-    def _tell_flushes(self) -> None:
-        if self._flushes:
-            oldest = self._buffer.oldest
-            for newest, settled in self._flushes:
-                if oldest is None or oldest > newest:
-                    settled.set()
+        # In a callback of the hub nobody may wait.
+        seconds = max(deadline - monotonic(), 0.0) if self._home.can_wait() else 0.0
+        return self._flushes.wait(self._buffer.newest, self._buffer.oldest, seconds)
 
     def _close(self, deadline: float) -> bool:
         if not self._ended and not self._home.can_wait():
@@ -436,7 +385,7 @@ class Engine:
             self._pool.kill(block=self._home.can_wait(), timeout=_KILL_TIMEOUT)
         finally:
             rest = self._count_the_rest()
-            self._speak(everything=True)
+            self._voice.drops(self._counters.dropped, everything=True)
             if self._link is not None:
                 self._link.close()
             self._tell_of_the_rest(rest, deadline)
@@ -450,15 +399,11 @@ class Engine:
         return rest
 
     def _tell_of_the_rest(self, rest: list[Batch], deadline: float) -> None:
-        hook = self._config.on_delivery
-        if hook is not None and rest:
-            telling = gevent.spawn(self._tell_hook_of_all, hook, rest)
+        if self._config.on_delivery is not None and rest:
+            deliveries = [_delivery(batch, Outcome.DROPPED, _stats.CLOSED, _UNSENT) for batch in rest]
+            telling = gevent.spawn(self._voice.settled, deliveries)
             if self._home.can_wait():
                 telling.join(max(deadline - monotonic(), _KILL_TIMEOUT))
-
-    def _tell_hook_of_all(self, hook: Callable[[Delivery], None], rest: list[Batch]) -> None:
-        for batch in rest:
-            self._tell_hook(hook, _delivery(batch, Outcome.DROPPED, _stats.CLOSED, _UNSENT))
 
     # -- forks ---------------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,8 @@ LAYERS = {
     "_resolver": 2,
     "_transport": 2,
     "_http_client": 2,
+    "_flushes": 2,
+    "_voice": 3,
     "_process": 3,
     "_engine": 3,
     "_dispatcher": 3,
@@ -43,7 +45,8 @@ LAYERS = {
 # Third-party names, and the modules that may know them. L0 and L1 know none.
 KNOWN_TO = {
     "gevent": {
-        *("_home", "_threads", "_resolver", "_transport", "_http_client", "_engine", "collector", "__main__"),
+        *("_home", "_threads", "_resolver", "_transport", "_http_client", "_flushes", "_engine"),
+        *("collector", "__main__"),
         "sdk",  # a fork doubles the greenlets that stand for the SDK's threads, and only gevent can end them
     },
     "urllib3": {"_http_client"},
