@@ -1,105 +1,59 @@
 """The one bounded in-memory queue: events gather in batches, batches wait until they are due.
 
-A batch is open while it gathers events of one envelope; it is closed when it is full or its linger is over, and then it
-never changes: a retry repeats it byte for byte. Whatever was added and not yet settled counts against the bounds,
-whether it waits, is in flight or in backoff. Time comes in as an argument; nothing here sleeps or sends.
+A batch is open while it gathers events of one envelope; it is closed when it is full or its linger is over. From then
+on a retry repeats it byte for byte, until it is split: its pieces keep its number, its age and its place. Whatever was
+added and not yet settled counts against the bounds, whether it waits, is in flight or in backoff. Time comes in as an
+argument; nothing here sleeps or sends.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from heapq import heappop, heappush
-from typing import Callable, NamedTuple
+from collections import OrderedDict
+from typing import Callable, Iterator
 
+from gevent_dispatcher._breaker import Breaker
 from gevent_dispatcher._config import Config
-from gevent_dispatcher._event import Encoded, Envelope, Request, merge
+from gevent_dispatcher._event import Encoded, Envelope
+from gevent_dispatcher._lane import Batch, Lane
 from gevent_dispatcher._url import Origin
 
+# Origins that are known before the first look for some to forget. An application has one or two.
+_REMEMBERED = 100
 
-class Batch:
-    """Events of one envelope that share a request, and what has happened to them so far."""
-
-    __slots__ = ("attempts", "envelope", "number", "opened", "parts", "room", "size", "visitors")
-
-    def __init__(self, envelope: Envelope, number: int, opened: float, room: int) -> None:
-        self.envelope = envelope
-        self.room = room
-        self.number = number
-        self.opened = opened
-        self.parts: list[bytes] = []
-        self.visitors = 0
-        self.size = 0
-        self.attempts = 0
-
-    def __repr__(self) -> str:
-        return f"<Batch {self.number}: {self.events} events, {self.size} bytes, {self.attempts} attempts>"
-
-    @property
-    def events(self) -> int:
-        """How many events it holds."""
-        return len(self.parts)
-
-    def request(self) -> Request:
-        """The request that carries it: the same bytes each time."""
-        return merge(self.envelope, self.parts)
-
-
-class _Waiting(NamedTuple):
-    not_before: float
-    number: int
-    asked: bool
-    batch: Batch
-
-
-class _Lane:
-    """The closed batches of one origin: those that may go, and those that must wait."""
-
-    __slots__ = ("ready", "waiting")
-
-    def __init__(self) -> None:
-        self.ready: deque[Batch] = deque()
-        self.waiting: list[_Waiting] = []
-
-    def is_due(self, now: float) -> bool:
-        return bool(self.ready) or (bool(self.waiting) and self.waiting[0].not_before <= now)
-
-    def wake(self, now: float) -> None:
-        while self.waiting and self.waiting[0].not_before <= now:
-            self.ready.appendleft(heappop(self.waiting).batch)
-
-    def hurry(self, even_asked: bool) -> None:
-        staying: list[_Waiting] = []
-        while self.waiting:
-            entry = heappop(self.waiting)
-            if even_asked or not entry.asked:
-                self.ready.append(entry.batch)
-            else:
-                staying.append(entry)  # popped in order, so this is a heap
-        self.waiting = staying
+_NEVER = float("inf")
 
 
 class Buffer:
     """Everything pending in one process.
 
     Args:
-        config: `batch_size`, `flush_interval`, `max_request_bytes`, `buffer_events`, `buffer_bytes` and
-            `delivery_timeout` are read.
+        config: `batch_size`, `flush_interval`, `max_request_bytes`, `buffer_events`, `buffer_bytes`, `pool_size`,
+            `backoff_max` and `delivery_timeout` are read.
+        chance: `random.uniform` or like it.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, chance: Callable[[float, float], float]) -> None:
         self._config = config
+        self._chance = chance
         self._most_events = config.buffer_events
         self._most_bytes = config.buffer_bytes
         self._batch_size = config.batch_size
+        # What expires is looked for now and then, in one go.
+        self._expiry_step = min(1.0, config.delivery_timeout / 20)
         self.events = 0
         self.bytes = 0
+        self.splits = 0
         # Whether an event of any size would be refused.
         self.full = False
         self._numbers = 0
-        # All batches that are not settled, oldest first: that is also the order of their deadlines.
-        self._pending: OrderedDict[int, Batch] = OrderedDict()
+        # All batches that are not settled, oldest first, which is the order of their deadlines; pieces share a number.
+        self._pending: OrderedDict[int, tuple[Batch, ...]] = OrderedDict()
         self._open: OrderedDict[Envelope, Batch] = OrderedDict()
-        self._lanes: dict[Origin, _Lane] = {}
+        # Known origins, in the order in which it is their turn.
+        self._lanes: OrderedDict[Origin, Lane] = OrderedDict()
+        self._most_lanes = _REMEMBERED
+        self._in_flight = 0
+        self._next_expiry = _NEVER
 
     def fits(self, size: int, events: int = 1) -> bool:
         """Whether this much more would stay within the bounds."""
@@ -147,75 +101,174 @@ class Buffer:
     def _open_batch(self, envelope: Envelope, now: float) -> Batch:
         self._numbers += 1
         batch = Batch(envelope, self._numbers, now, self._config.max_request_bytes - envelope.overhead)
-        self._pending[batch.number] = batch
+        self._pending[batch.number] = (batch,)
         self._open[envelope] = batch
+        self._expire_later(batch)
         return batch
 
     def _close(self, batch: Batch) -> None:
         del self._open[batch.envelope]
-        self._lane(batch).ready.append(batch)
+        self._lane(batch).append(batch)
 
-    def _lane(self, batch: Batch) -> _Lane:
-        origin = batch.envelope.origin
-        lane = self._lanes.get(origin)
-        if lane is None:
-            lane = self._lanes[origin] = _Lane()
+    def _lane(self, batch: Batch) -> Lane:
+        lane = self._lanes.get(batch.envelope.origin)
+        return self._new_lane(batch.envelope.origin) if lane is None else lane
+
+    def _new_lane(self, origin: Origin) -> Lane:
+        if len(self._lanes) >= self._most_lanes:
+            self._forget_idle()
+        breaker = Breaker(self._config.pool_size, self._config.backoff_max, self._chance)
+        lane = self._lanes[origin] = Lane(breaker)
         return lane
+
+    def _forget_idle(self) -> None:
+        for origin in [origin for origin, lane in self._lanes.items() if lane.is_idle]:
+            del self._lanes[origin]
+        self._most_lanes = max(_REMEMBERED, 2 * len(self._lanes))
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
     def is_due(self, now: float) -> bool:
         """Whether `take` would find a batch now. What is open stays open: it may gain company until it is taken."""
-        if self._open and self._linger_ends(self._oldest_open()) <= now:
-            return True
-        return any(lane.is_due(now) for lane in self._lanes.values())
+        for batch in self._ripe(now):
+            lane = self._lane(batch)
+            if self._leaves_room(lane) and lane.breaker.permits(now, lane.in_flight):
+                return True
+        return any(self._may_send(lane, now) for lane in self._lanes.values())
 
     def take(self, now: float) -> Batch | None:
-        """The next batch to send, None when none is due. It stays within the bounds until it is settled."""
-        self._ripen(now)
+        """The next batch to send, None when none may go. It stays within the bounds until it is settled."""
+        for batch in list(self._ripe(now)):
+            self._close(batch)
         for origin, lane in self._lanes.items():
-            if lane.ready:
-                batch = lane.ready.popleft()
-                self._to_the_back(origin)
-                return batch
+            if self._may_send(lane, now):
+                self._lanes.move_to_end(origin)  # origins take turns
+                return self._take_from(lane, now)
         return None
 
-    def _to_the_back(self, origin: Origin) -> None:
-        """Origins take turns."""
-        lane = self._lanes.pop(origin)
-        if lane.ready or lane.waiting:
-            self._lanes[origin] = lane
+    def _may_send(self, lane: Lane, now: float) -> bool:
+        return self._leaves_room(lane) and lane.is_due(now)
 
-    def _ripen(self, now: float) -> None:
-        while self._open and self._linger_ends(self._oldest_open()) <= now:
-            self._close(self._oldest_open())
-        for lane in self._lanes.values():
-            if lane.waiting:
-                lane.wake(now)
+    def _leaves_room(self, lane: Lane) -> bool:
+        """The last slot is for an origin that has none yet: one that hangs must not delay the others."""
+        free = self._config.pool_size - self._in_flight
+        return free > 1 or (free == 1 and (lane.in_flight == 0 or len(self._lanes) == 1))
 
-    def _oldest_open(self) -> Batch:
-        return next(iter(self._open.values()))
+    def _take_from(self, lane: Lane, now: float) -> Batch:
+        batch = lane.choose(now)
+        if lane.breaker.is_open and batch.is_stuck:
+            batch = self._one_ahead(lane, batch)
+        lane.depart(batch)
+        self._in_flight += 1
+        return batch
+
+    def _ripe(self, now: float) -> Iterator[Batch]:
+        """Open batches whose linger is over."""
+        for batch in self._open.values():
+            if self._linger_ends(batch) > now:
+                return
+            yield batch
 
     def _linger_ends(self, batch: Batch) -> float:
         return batch.opened + self._config.flush_interval
 
+    # -- what became of a batch that was taken -------------------------------------------------------------------------
+
+    def answered(self, batch: Batch) -> None:
+        """Its origin answered, were it with a refusal; one of the ways to return or settle it comes next."""
+        self._lane(batch).answered(batch)
+        self._in_flight -= 1
+
+    def failed(self, batch: Batch, now: float, asked: float, may_be_its_fault: bool) -> None:
+        """Its origin did not answer, or asked for time; one of the ways to return or settle it comes next.
+
+        Args:
+            batch: what was taken.
+            now: monotonic seconds.
+            asked: the Retry-After, in seconds.
+            may_be_its_fault: the failure is of a kind that the events themselves may cause.
+        """
+        self._lane(batch).failed(batch, now, asked, may_be_its_fault)
+        self._in_flight -= 1
+
+    def is_resting(self, origin: Origin) -> bool:
+        """Whether the breaker of an origin is open."""
+        lane = self._lanes.get(origin)
+        return lane is not None and lane.breaker.is_open
+
+    def return_unsent(self, batch: Batch) -> None:
+        """Return a batch that came to nothing through no fault of the origin: it is due again at once."""
+        lane = self._lane(batch)
+        lane.unsent(batch)
+        self._in_flight -= 1
+        self._give_back(lane, batch)
+
     def put_back(self, batch: Batch, not_before: float, asked: bool) -> None:
-        """Return a taken batch, whole, to wait.
+        """Return a batch, whole, to wait.
 
         Args:
             batch: what `take` gave.
             not_before: monotonic seconds.
             asked: the endpoint asked for this wait, so `hurry` leaves it alone.
         """
-        heappush(self._lane(batch).waiting, _Waiting(not_before, batch.number, asked, batch))
+        self._lane(batch).wait(batch, not_before, asked)
+        self._expire_later(batch)
 
-    def return_first(self, batch: Batch) -> None:
-        """Return a taken batch that was not sent after all: it is due again at once."""
-        self._lane(batch).ready.appendleft(batch)
+    def halve(self, batch: Batch) -> None:
+        """Return a batch of several events as two, which go next."""
+        middle = batch.events // 2
+        halves = batch.piece(batch.parts[:middle]), batch.piece(batch.parts[middle:])
+        self._replace(batch, *halves)
+        self._give_back(self._lane(batch), *halves)
+
+    def send_one_of(self, batch: Batch) -> None:
+        """Return a batch of several events so that one goes next and the rest waits for its fate, as its `rest`."""
+        one, rest = self._split_one(batch)
+        one.rest = rest
+        self._give_back(self._lane(batch), one)
+
+    def release_rest(self, batch: Batch) -> None:
+        """Have what waits for the fate of a batch go on as two halves, as far as it has not ended meanwhile."""
+        rest, batch.rest = batch.rest, None
+        if rest is not None and not rest.is_settled:
+            if rest.events > 1:
+                self.halve(rest)
+            else:
+                self._give_back(self._lane(rest), rest)
+
+    def _one_ahead(self, lane: Lane, batch: Batch) -> Batch:
+        one, rest = self._split_one(batch)
+        one.failures = rest.failures = batch.failures
+        self._give_back(lane, rest)
+        return one
+
+    def _split_one(self, batch: Batch) -> tuple[Batch, Batch]:
+        middle = batch.events // 2
+        one = batch.piece(batch.parts[middle : middle + 1])
+        rest = batch.piece(batch.parts[:middle] + batch.parts[middle + 1 :])
+        self._replace(batch, one, rest)
+        return one, rest
+
+    def _replace(self, batch: Batch, *pieces: Batch) -> None:
+        batch.is_settled = True
+        self.splits += 1
+        others = tuple(each for each in self._pending[batch.number] if each is not batch)
+        self._pending[batch.number] = (*others, *pieces)
+
+    def _give_back(self, lane: Lane, *batches: Batch) -> None:
+        lane.prepend(*batches)
+        self._expire_later(batches[0])
 
     def settle(self, batch: Batch) -> None:
         """Forget a batch: its events have ended."""
-        del self._pending[batch.number]
+        batch.is_settled = True
+        others = tuple(each for each in self._pending[batch.number] if each is not batch)
+        if others:
+            self._pending[batch.number] = others
+        else:
+            del self._pending[batch.number]
+        if self._open.get(batch.envelope) is batch:
+            del self._open[batch.envelope]
         self._weigh(-batch.events, -batch.size)
 
     # -- time ----------------------------------------------------------------------------------------------------------
@@ -224,21 +277,54 @@ class Buffer:
         """When a batch has waited for `delivery_timeout`, in monotonic seconds."""
         return batch.opened + self._config.delivery_timeout
 
-    def next_due(self) -> float | None:
-        """When a batch that waits becomes due, in monotonic seconds; None when none waits."""
-        times = [lane.waiting[0].not_before for lane in self._lanes.values() if lane.waiting]
-        if self._open:
-            times.append(self._linger_ends(self._oldest_open()))
-        return min(times) if times else None
+    def expired(self, now: float) -> list[Batch]:
+        """The batches whose deadline is over and which are not in flight; the caller settles them."""
+        if now < self._next_expiry:
+            return []
+        over = list(self._resting(until=now))
+        first = next((batch for batch in self._resting() if self.deadline(batch) > now), None)
+        self._next_expiry = _NEVER
+        if first is not None:
+            self._expire_later(first)
+        return over
+
+    def _resting(self, until: float = _NEVER) -> Iterator[Batch]:
+        """What is not in flight, oldest first, up to those with a later deadline."""
+        for batches in self._pending.values():
+            if self.deadline(batches[0]) > until:
+                return
+            yield from (batch for batch in batches if not batch.in_flight)
+
+    def _expire_later(self, batch: Batch) -> None:
+        self._next_expiry = min(self._next_expiry, self.deadline(batch) + self._expiry_step)
+
+    def next_due(self, now: float) -> float | None:
+        """When there will be something to do that cannot be done now; None when that is not a matter of time."""
+        if not self.events:
+            self._next_expiry = _NEVER
+            return None
+        return min(self._times(now))
+
+    def _times(self, now: float) -> Iterator[float]:
+        yield self._next_expiry
+        ripe = {batch.envelope.origin for batch in self._ripe(now)}
+        for origin, lane in self._lanes.items():
+            due = lane.next_due(now, origin in ripe)
+            if due is not None:
+                yield due
+        for batch in self._open.values():
+            if self._linger_ends(batch) > now:
+                yield self._linger_ends(batch)
+                return
 
     def hurry(self, even_asked: bool = False) -> None:
         """End all linger and backoff.
 
         Args:
-            even_asked: also the waits that an endpoint asked for, as at exit.
+            even_asked: also the waits that an endpoint asked for and the rests of breakers, as at exit.
         """
-        while self._open:
-            self._close(self._oldest_open())
+        for batch in list(self._open.values()):
+            self._close(batch)
         for lane in self._lanes.values():
             lane.hurry(even_asked)
 
@@ -258,4 +344,4 @@ class Buffer:
         """All batches that are not settled, in flight ones included, for the final account."""
         self._open.clear()
         self._lanes.clear()
-        return list(self._pending.values())
+        return [batch for batches in self._pending.values() for batch in batches]

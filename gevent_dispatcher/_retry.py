@@ -11,14 +11,23 @@ LONGEST_RETRY_AFTER = 300.0
 
 # 5xx aside: RFC 9110 and RFC 6585 call these the ones for which the same request may succeed later.
 _TEMPORARY = frozenset((408, 425, 429))
+# Who is asked, what for and with which right: an answer to the address, whatever the request holds.
+_OF_THE_ENDPOINT = frozenset((401, 403, 404, 407, 410))
+# The request is larger than the endpoint takes.
+CONTENT_TOO_LARGE = 413
 
 
 class Verdict(Enum):
-    """What to do with a batch after an answer."""
+    """What an answer means for the batch that was sent.
+
+    DELIVERED: it was taken. RETRY: later it may be. REFUSED: some event in it is at fault. REJECTED: the endpoint takes
+    no event at all.
+    """
 
     DELIVERED = "delivered"
     RETRY = "retry"
-    REJECT = "reject"
+    REFUSED = "refused"
+    REJECTED = "rejected"
 
 
 class Answer(NamedTuple):
@@ -43,7 +52,17 @@ def judge(answer: Answer) -> Verdict:
     status = answer.status
     if status is None or status in _TEMPORARY or status >= 500:
         return Verdict.RETRY
-    return Verdict.DELIVERED if 200 <= status < 300 else Verdict.REJECT
+    if 200 <= status < 300:
+        return Verdict.DELIVERED
+    return Verdict.REJECTED if status < 400 or status in _OF_THE_ENDPOINT else Verdict.REFUSED
+
+
+def may_be_the_events_fault(answer: Answer) -> bool:
+    """Whether an answer to be retried is of a kind that an event which the endpoint cannot bear would bring about.
+
+    A server error or none at all is, unless the endpoint asks for time; being asked to come later is not.
+    """
+    return answer.status not in _TEMPORARY and answer.retry_after is None
 
 
 class Wait(NamedTuple):

@@ -34,9 +34,12 @@ class Delivery:
         origin: scheme, host and port, without path or query.
         events: how many events the request held.
         status: the last HTTP status, None when there was no answer.
-        attempts: how often it was sent.
+        attempts: how often its events were sent.
         seconds: from the dispatch of its oldest event to this record.
-        bodies: the events' JSON, one part for each event, for a dead-letter store; not in the repr.
+        verb: POST or GET.
+        url: where it went, path and query included; not in the repr.
+        parts: the encoded events, as they were merged; not in the repr.
+        around: what stands before and behind them in a request's body; not in the repr.
     """
 
     outcome: Outcome
@@ -46,7 +49,16 @@ class Delivery:
     status: int | None
     attempts: int
     seconds: float
-    bodies: tuple[bytes, ...] = field(default=(), repr=False)
+    verb: str = field(default="POST", repr=False)
+    url: str = field(default="", repr=False)
+    parts: tuple[bytes, ...] = field(default=(), repr=False)
+    around: tuple[bytes, bytes] = field(default=(b"", b""), repr=False)
+
+    @property
+    def bodies(self) -> tuple[bytes, ...]:
+        """Each event as the body of a request of its own, for a dead-letter store; empty ones for GET."""
+        before, behind = self.around
+        return tuple(before + part + behind for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -63,8 +75,8 @@ class Stats:
         pending: events waiting, in flight or in backoff.
         dropped: events dropped, by reason.
         requests: requests sent, repeated ones included.
-        retries: requests that were sent again.
-        splits: requests that were split because they were refused.
+        retries: requests whose events had been sent before, as a whole or in a request that was split.
+        splits: requests that were split, because they were refused or failed again and again.
     """
 
     dispatched: int = 0
@@ -87,14 +99,14 @@ class Counters:
         self.dropped = dict.fromkeys(REASONS, 0)
         self.requests = 0
         self.retries = 0
-        self.splits = 0
 
-    def snapshot(self, pending: int) -> Stats:
+    def snapshot(self, pending: int, splits: int) -> Stats:
         """Freeze the counts.
 
         Args:
             pending: events in the buffer at this moment.
+            splits: requests that were split.
         """
         dropped = MappingProxyType(dict(self.dropped))
         counts = (self.dispatched, self.delivered, self.spooled, pending, dropped)
-        return Stats(*counts, self.requests, self.retries, self.splits)
+        return Stats(*counts, self.requests, self.retries, splits)

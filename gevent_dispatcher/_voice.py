@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from typing import Callable, Iterable, Mapping
 
+import gevent
+
 from gevent_dispatcher._notices import Notices
-from gevent_dispatcher._retry import Answer, Verdict
+from gevent_dispatcher._retry import Answer
 from gevent_dispatcher._stats import Delivery
 from gevent_dispatcher._url import Origin
 from gevent_dispatcher.doctor import own_findings
 
 logger = logging.getLogger("gevent_dispatcher")
+
+# An origin that fails and recovers by turns is said to fail at most once in so many seconds.
+_REPEAT_AFTER = 10.0
+
+
+def describe(error: BaseException) -> str:
+    """Where an exception of the user's own code came from, without its message: that may hold a payload."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    return f"{type(error).__name__}, raised at\n{frames}".rstrip()
 
 
 class Voice:
@@ -26,7 +38,8 @@ class Voice:
         self.notices = Notices()
         self._hook = hook
         self._hook_failed = False
-        self._ailing: set[Origin] = set()
+        self._ailing: dict[Origin, float] = {}  # since when
+        self._silent_until: dict[Origin, float] = {}
 
     def drops(self, dropped: Mapping[str, int], everything: bool = False) -> None:
         """Log the drops that are due to be said.
@@ -44,14 +57,26 @@ class Voice:
             if finding.level != "info":
                 logger.warning("%s: %s %s", finding.code, finding.what, finding.cure)
 
-    def health(self, origin: Origin, verdict: Verdict, answer: Answer, pending: int) -> None:
-        """Log a change of an origin's state."""
-        if verdict is Verdict.RETRY and origin not in self._ailing:
-            self._ailing.add(origin)
-            logger.warning("%s does not take events (%s); retrying, %d pending", origin, answer, pending)
-        elif verdict is Verdict.DELIVERED and origin in self._ailing:
-            self._ailing.remove(origin)
-            logger.info("%s takes events again, %d pending", origin, pending)
+    def failed(self, origin: Origin, answer: Answer, pending: int) -> None:
+        """Say that an origin rests, unless that has been said.
+
+        Args:
+            origin: whose breaker is open.
+            answer: the failure that is the reason.
+            pending: events that are pending, all origins together.
+        """
+        now = time.monotonic()
+        if origin not in self._ailing and now >= self._silent_until.get(origin, 0.0):
+            self._ailing[origin] = now
+            self._silent_until[origin] = now + _REPEAT_AFTER
+            logger.warning("%s does not take events (%s); asking now and then, %d pending", origin, answer, pending)
+
+    def answered(self, origin: Origin, pending: int) -> None:
+        """Say that an origin is well again, if it was said not to be."""
+        since = self._ailing.pop(origin, None) if self._ailing else None
+        if since is not None:
+            seconds = time.monotonic() - since
+            logger.info("%s takes events again after %.0f s, %d pending", origin, seconds, pending)
 
     def settled(self, deliveries: Iterable[Delivery]) -> None:
         """Tell the hook; what it raises is logged once and changes nothing."""
@@ -62,7 +87,7 @@ class Voice:
     def _tell(self, hook: Callable[[Delivery], None], delivery: Delivery) -> None:
         try:
             hook(delivery)
-        except Exception:
+        except (Exception, gevent.Timeout) as error:
             if not self._hook_failed:
                 self._hook_failed = True
-                logger.exception("on_delivery raised; further exceptions of it are not logged")
+                logger.error("on_delivery raised; further exceptions of it are not logged: %s", describe(error))

@@ -29,15 +29,35 @@ def at(now: float) -> Any:
     return lambda: now
 
 
+def middle(low: float, high: float) -> float:
+    return (low + high) / 2
+
+
+def sent_and_answered(waiting: Buffer, now: float) -> Batch:
+    """Take what is due, and have its origin answer."""
+    batch = waiting.take(now)
+    assert batch is not None
+    waiting.answered(batch)
+    return batch
+
+
+def sent_and_failed(waiting: Buffer, now: float, asked: float = 0.0) -> Batch:
+    """Take what is due, and have its origin fail."""
+    batch = waiting.take(now)
+    assert batch is not None
+    waiting.failed(batch, now, asked, may_be_its_fault=False)
+    return batch
+
+
 def buffer(**changes: Any) -> Buffer:
-    return Buffer(Config(**changes))
+    return Buffer(Config(**changes), middle)
 
 
 def test_an_event_waits_for_company_until_its_linger_is_over() -> None:
     waiting, where = buffer(flush_interval=1.0), envelope()
     assert waiting.add(encoded(where), at(100.0))
     assert not waiting.add(encoded(where), at(100.5))
-    assert waiting.next_due() == 101.0
+    assert waiting.next_due(100.5) == 101.0
     assert waiting.take(100.9) is None
     batch = waiting.take(101.0)
     assert batch is not None
@@ -51,7 +71,7 @@ def test_a_full_batch_is_due_at_once() -> None:
     assert not waiting.is_due(100.0)
     assert waiting.add(encoded(where), at(100.0))
     assert waiting.is_due(100.0)
-    assert waiting.next_due() is None
+    assert waiting.next_due(100.0) == 701.0  # its deadline, with what expires being looked for now and then
 
 
 def test_an_event_with_more_visitors_than_a_batch_goes_alone() -> None:
@@ -98,14 +118,13 @@ def test_origins_take_turns() -> None:
 def test_a_batch_that_was_put_back_waits_and_keeps_its_place_in_the_bounds() -> None:
     waiting, where = buffer(batch_size=1, buffer_events=2), envelope()
     waiting.add(encoded(where), at(100.0))
-    batch = waiting.take(100.0)
-    assert batch is not None
+    batch = sent_and_failed(waiting, 100.0)
     waiting.put_back(batch, 105.0, asked=False)
     waiting.add(encoded(where), at(100.0))
     assert waiting.full
     assert not waiting.fits(1)
     assert waiting.take(100.0) is not batch
-    assert waiting.next_due() == 105.0
+    assert waiting.next_due(100.0) == 105.0
     assert waiting.take(104.9) is None
     assert waiting.take(105.0) is batch
 
@@ -114,13 +133,11 @@ def test_hurry_ends_our_own_waits_but_not_what_the_endpoint_asked_for() -> None:
     waiting, where = buffer(batch_size=1), envelope()
     for _ in range(2):
         waiting.add(encoded(where), at(100.0))
-    own, asked = waiting.take(100.0), waiting.take(100.0)
-    assert own is not None
-    assert asked is not None
+    own, asked = sent_and_failed(waiting, 100.0), sent_and_failed(waiting, 100.0)
     waiting.put_back(own, 150.0, asked=False)
     waiting.put_back(asked, 140.0, asked=True)
     waiting.hurry()
-    assert waiting.take(100.0) is own
+    assert sent_and_answered(waiting, 100.0) is own
     assert waiting.take(100.0) is None
     waiting.hurry(even_asked=True)
     assert waiting.take(100.0) is asked
@@ -130,8 +147,7 @@ def test_a_retry_makes_the_same_request() -> None:
     waiting, where = buffer(), envelope()
     for number in range(3):
         waiting.add(encoded(where, data=b'{"n":%d}' % number), at(100.0))
-    batch = waiting.take(101.0)
-    assert batch is not None
+    batch = sent_and_failed(waiting, 101.0)
     first = batch.request()
     waiting.put_back(batch, 102.0, asked=False)
     again = waiting.take(102.0)
@@ -143,7 +159,7 @@ def test_a_retry_makes_the_same_request() -> None:
 
 def test_an_idle_buffer_has_nothing_due() -> None:
     waiting = buffer()
-    assert (waiting.next_due(), waiting.oldest, waiting.is_due(1e9), waiting.take(1e9)) == (None, None, False, None)
+    assert (waiting.next_due(0.0), waiting.oldest, waiting.is_due(1e9), waiting.take(1e9)) == (None, None, False, None)
 
 
 def test_a_batch_reads_without_its_payload() -> None:
@@ -152,23 +168,139 @@ def test_a_batch_reads_without_its_payload() -> None:
     assert "secret" not in repr(waiting.take(100.0))
 
 
+def test_an_origin_that_was_never_heard_of_gets_half_of_the_slots() -> None:
+    waiting, where = buffer(batch_size=1, pool_size=10), envelope()
+    for _ in range(20):
+        waiting.add(encoded(where), at(100.0))
+    assert taken_sizes(waiting) == [1] * 5
+
+
+def test_the_last_slot_is_for_an_origin_that_has_none() -> None:
+    waiting = buffer(batch_size=1, pool_size=4)
+    us, eu = envelope(ORIGINS[0]), envelope(ORIGINS[1])
+    for where in (us, us, us, us, eu):
+        waiting.add(encoded(where), at(100.0))
+    for _ in range(3):  # both are known and well
+        waiting.settle(sent_and_answered(waiting, 100.0))
+    for _ in range(9):
+        waiting.add(encoded(us), at(100.0))
+    hosts = [batch.envelope.origin.host for batch in iter(lambda: waiting.take(100.0), None)]
+    assert hosts == ["us.example"] * 3
+    waiting.add(encoded(eu), at(100.0))
+    batch = waiting.take(100.0)
+    assert batch is not None
+    assert batch.envelope.origin.host == "eu.example"
+
+
+def test_behind_an_open_breaker_everything_waits_for_one_probe_and_then_starts_slowly() -> None:
+    waiting, where = buffer(batch_size=1, pool_size=10), envelope()
+    for _ in range(30):
+        waiting.add(encoded(where), at(100.0))
+    for now in (96.0, 97.0, 98.0, 99.0, 100.0):
+        waiting.put_back(sent_and_failed(waiting, now), now, asked=False)
+    assert waiting.is_resting(where.origin)
+    assert not waiting.is_due(100.7)
+    assert waiting.next_due(100.0) == 100.75
+    assert taken_sizes(waiting) == []
+    probe = waiting.take(103.0)
+    assert probe is not None
+    assert waiting.take(103.0) is None
+    assert waiting.next_due(103.0) == 701.0
+    waiting.answered(probe)
+    waiting.settle(probe)
+    assert not waiting.is_resting(where.origin)
+    growing = []
+    for _ in range(4):
+        batches = list(iter(lambda: waiting.take(103.0), None))
+        growing.append(len(batches))
+        for batch in batches:
+            waiting.answered(batch)
+            waiting.settle(batch)
+    assert growing == [1, 2, 4, 8]
+
+
+def test_what_waits_behind_an_open_breaker_expires_and_what_is_in_flight_does_not() -> None:
+    waiting, where = buffer(batch_size=1, delivery_timeout=20.0, backoff_base=30.0), envelope()
+    waiting.add(encoded(envelope(ORIGINS[1])), at(100.0))
+    in_flight = waiting.take(100.0)
+    for _ in range(6):
+        waiting.add(encoded(where), at(100.0))
+    waiting.add(encoded(where), at(110.0))
+    for _ in range(5):
+        waiting.put_back(sent_and_failed(waiting, 100.0), 1_000.0, asked=True)
+    assert waiting.expired(119.9) == []
+    over = waiting.expired(121.0)
+    assert [batch.number for batch in over] == [2, 3, 4, 5, 6, 7]
+    for batch in over:
+        waiting.settle(batch)
+    assert (waiting.events, waiting.oldest) == (2, 1)
+    assert waiting.next_due(121.0) == 131.0
+    assert in_flight is not None
+
+
+def test_an_open_batch_expires_too() -> None:
+    waiting = buffer(flush_interval=100.0, delivery_timeout=10.0)
+    waiting.add(encoded(envelope()), at(100.0))
+    (batch,) = waiting.expired(111.0)
+    waiting.settle(batch)
+    assert waiting.take(300.0) is None
+    assert waiting.next_due(300.0) is None
+
+
+def test_the_halves_of_a_batch_go_next_and_keep_its_place() -> None:
+    waiting, where = buffer(batch_size=3, buffer_events=6), envelope()
+    for number in range(6):
+        waiting.add(encoded(where, data=b"%d" % number), at(100.0))
+    batch = sent_and_answered(waiting, 100.0)
+    waiting.halve(batch)
+    assert (waiting.events, waiting.bytes, waiting.full, waiting.oldest) == (6, 12, True, batch.number)
+    taken = [each.parts for each in iter(lambda: waiting.take(100.0), None)]
+    assert taken == [[b"0"], [b"1", b"2"], [b"3", b"4", b"5"]]
+
+
+def test_one_event_of_a_batch_goes_ahead_and_the_rest_waits_for_its_fate() -> None:
+    waiting, where = buffer(batch_size=5), envelope()
+    for number in range(5):
+        waiting.add(encoded(where, data=b"%d" % number), at(100.0))
+    waiting.send_one_of(sent_and_answered(waiting, 100.0))
+    one = sent_and_answered(waiting, 100.0)
+    assert one.parts == [b"2"]
+    assert waiting.take(100.0) is None
+    waiting.release_rest(one)
+    waiting.settle(one)
+    assert [each.parts for each in iter(lambda: waiting.take(100.0), None)] == [[b"0", b"1"], [b"3", b"4"]]
+
+
 class Conservation(RuleBasedStateMachine):
     """Any sequence of steps: every event stays in exactly one batch, and the counts are those of a plain list."""
 
     taken = Bundle("taken")
 
-    @initialize(size=st.integers(1, 4), events=st.integers(1, 12), interval=st.sampled_from([0.0, 1.0, 5.0]))
-    def start(self, size: int, events: int, interval: float) -> None:
+    @initialize(
+        size=st.integers(1, 4),
+        events=st.integers(1, 12),
+        interval=st.sampled_from([0.0, 1.0, 5.0]),
+        timeout=st.sampled_from([3.0, 600.0]),
+        slots=st.integers(1, 6),
+        chance=st.randoms(use_true_random=False),
+    )
+    def start(self, size: int, events: int, interval: float, timeout: float, slots: int, chance: Any) -> None:
         self.config = Config(
-            batch_size=size, buffer_events=events, flush_interval=interval, max_request_bytes=1_000, buffer_bytes=3_000
+            batch_size=size,
+            buffer_events=events,
+            flush_interval=interval,
+            max_request_bytes=1_000,
+            buffer_bytes=3_000,
+            delivery_timeout=timeout,
+            pool_size=slots,
         )
-        self.buffer = Buffer(self.config)
+        self.buffer = Buffer(self.config, chance.uniform)
         self.envelopes = [envelope(url) for url in ORIGINS for _ in range(2)]
         self.now = 1_000.0
         self.added = 0
         self.pending: dict[bytes, float] = {}
         self.in_flight: list[Batch] = []
-        self.asked: dict[int, float] = {}
+        self.held: dict[int, Batch] = {}
 
     @rule(which=st.integers(0, 3), visitors=st.integers(0, 6), padding=st.integers(0, 700))
     def add(self, which: int, visitors: int, padding: int) -> None:
@@ -190,9 +322,10 @@ class Conservation(RuleBasedStateMachine):
         if batch is None:
             return multiple()
         assert batch not in self.in_flight
-        assert self.asked.pop(batch.number, 0.0) <= self.now
+        assert batch not in self.held.values()
         self.check_size(batch)
         self.in_flight.append(batch)
+        assert len(self.in_flight) <= self.config.pool_size
         return batch
 
     def check_size(self, batch: Batch) -> None:
@@ -201,29 +334,58 @@ class Conservation(RuleBasedStateMachine):
         numbers = [int(part.split(b":")[0]) for part in batch.parts]
         assert numbers == sorted(numbers)
 
-    @rule(batch=consumes(taken), delay=st.floats(0, 10), asked=st.booleans())
-    def put_back(self, batch: Batch, delay: float, asked: bool) -> None:
+    @rule(batch=consumes(taken), delay=st.floats(0, 10), asked=st.booleans(), fault=st.booleans())
+    def fail(self, batch: Batch, delay: float, asked: bool, fault: bool) -> None:
         self.in_flight.remove(batch)
-        self.buffer.put_back(batch, self.now + delay, asked)
-        if asked:
-            self.asked[batch.number] = self.now + delay
+        self.buffer.failed(batch, self.now, delay if asked else 0.0, fault)
+        if batch.is_suspect:
+            self.buffer.halve(batch)
+        else:
+            self.buffer.put_back(batch, self.now + delay, asked)
 
     @rule(batch=consumes(taken))
     def return_unsent(self, batch: Batch) -> None:
         self.in_flight.remove(batch)
-        self.buffer.return_first(batch)
-        assert self.buffer.is_due(self.now)
+        self.buffer.return_unsent(batch)
+
+    @rule(batch=consumes(taken), alone=st.booleans())
+    def refuse(self, batch: Batch, alone: bool) -> None:
+        self.in_flight.remove(batch)
+        self.buffer.answered(batch)
+        if batch.events == 1:
+            self.end(batch)
+        elif alone:
+            self.buffer.send_one_of(batch)
+        else:
+            self.buffer.halve(batch)
 
     @rule(batch=consumes(taken))
-    def settle(self, batch: Batch) -> None:
+    def deliver(self, batch: Batch) -> None:
         self.in_flight.remove(batch)
+        self.buffer.answered(batch)
+        self.buffer.release_rest(batch)
+        self.end(batch)
+
+    def end(self, batch: Batch) -> None:
+        if batch.rest is not None and not batch.rest.is_settled:
+            self.forget(batch.rest)
+        self.forget(batch)
+
+    def forget(self, batch: Batch) -> None:
         self.buffer.settle(batch)
         for part in batch.parts:
             del self.pending[part]
 
     @rule()
-    def hurry(self) -> None:
-        self.buffer.hurry()
+    def expire(self) -> None:
+        for batch in self.buffer.expired(self.now):
+            assert batch.opened + self.config.delivery_timeout <= self.now
+            assert batch not in self.in_flight
+            self.forget(batch)
+
+    @rule(even_asked=st.booleans())
+    def hurry(self, even_asked: bool) -> None:
+        self.buffer.hurry(even_asked)
 
     @rule(seconds=st.floats(0, 6))
     def time_passes(self, seconds: float) -> None:
@@ -236,12 +398,11 @@ class Conservation(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_forgotten(self) -> None:
-        """What is neither in flight nor due has a time at which it will be due."""
-        in_flight = sum(batch.events for batch in self.in_flight)
-        if len(self.pending) > in_flight and not self.buffer.is_due(self.now):
-            due = self.buffer.next_due()
+        """While nothing is under way, what is pending is due now or has a time at which something will happen."""
+        if self.pending and not self.in_flight and not self.buffer.is_due(self.now):
+            due = self.buffer.next_due(self.now)
             assert due is not None
-            assert due > self.now
+            assert due > self.now or self.buffer.expired(self.now) or self.buffer.next_due(self.now) > self.now
 
     def teardown(self) -> None:
         if hasattr(self, "buffer"):

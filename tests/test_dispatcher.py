@@ -362,12 +362,15 @@ def test_a_broken_exchange_is_retried(server: HostileServer, make: Maker, behavi
     assert dispatcher.stats().delivered == 1
 
 
-@pytest.mark.parametrize("status", [301, 400, 401, 404, 413])
-def test_a_permanent_refusal_is_counted_as_rejected(server: HostileServer, make: Maker, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(301, "rejected"), (400, "rejected"), (401, "rejected"), (404, "rejected"), (413, "too_large")],
+)
+def test_a_permanent_refusal_is_counted(server: HostileServer, make: Maker, status: int, reason: str) -> None:
     dispatcher = make()
     dispatcher.dispatch_event(log_event(server.url(f"status/{status}")))
     assert dispatcher.flush(10)
-    assert dispatcher.stats().dropped["rejected"] == 1
+    assert dispatcher.stats().dropped[reason] == 1
     assert len(server.received) == 1
 
 
@@ -462,9 +465,7 @@ def test_a_transport_that_raises_is_retried_and_said(make: Maker, caplog: pytest
 @pytest.mark.parametrize("raised", [greenlet.GreenletExit(), gevent.Timeout(1), MemoryError()])
 def test_a_transport_that_always_raises_waits_and_expires_like_any_failure(make: Maker, raised: BaseException) -> None:
     transport = Scripted(*[raised] * 1_000)
-    dispatcher = make(
-        transport=transport, flush_interval=0, delivery_timeout=0.3, backoff_base=0.05, backoff_max=0.05
-    )
+    dispatcher = make(transport=transport, flush_interval=0, delivery_timeout=0.3, backoff_base=0.05, backoff_max=0.05)
     dispatcher.dispatch_event(log_event(URL))
     wait_until(lambda: dispatcher.stats().dropped["expired"] == 1)
     assert 1 < len(transport.sent) < 100
@@ -503,8 +504,12 @@ def test_the_hook_gets_one_record_for_each_settled_request(make: Maker) -> None:
     assert (delivered.status, delivered.attempts, delivered.origin) == (204, 2, "http://events.example")
     assert 0 < delivered.seconds < 60
     assert (rejected.outcome, rejected.reason, rejected.status) == (Outcome.DROPPED, "rejected", 400)
-    assert [json.loads(body)["visitor_id"] for body in rejected.bodies] == ["c"]
+    (body,) = rejected.bodies
+    assert [each["visitor_id"] for each in json.loads(body)["visitors"]] == ["c"]
+    assert json.loads(body)["account_id"] == "1"
+    assert (rejected.verb, rejected.url) == ("POST", URL)
     assert "visitor_id" not in repr(rejected)
+    assert URL not in repr(rejected)
 
 
 def test_a_hook_that_raises_is_said_once_and_changes_nothing(make: Maker, caplog: pytest.LogCaptureFixture) -> None:

@@ -23,7 +23,11 @@ LAYERS = {
     "_stats": 0,
     "_notices": 0,
     "_retry": 1,
+    "_breaker": 1,
+    "_lane": 1,
     "_buffer": 1,
+    "_refusals": 1,
+    "_policy": 1,
     "_home": 2,
     "_threads": 2,
     "_inbox": 2,
@@ -33,6 +37,7 @@ LAYERS = {
     "_flushes": 2,
     "_voice": 3,
     "_process": 3,
+    "_senders": 3,
     "_engine": 3,
     "_dispatcher": 3,
     "sdk": 4,
@@ -45,7 +50,7 @@ LAYERS = {
 # Third-party names, and the modules that may know them. L0 and L1 know none.
 KNOWN_TO = {
     "gevent": {
-        *("_home", "_threads", "_resolver", "_transport", "_http_client", "_flushes", "_engine"),
+        *("_home", "_threads", "_resolver", "_transport", "_http_client", "_flushes", "_voice", "_senders", "_engine"),
         *("collector", "__main__"),
         "sdk",  # a fork doubles the greenlets that stand for the SDK's threads, and only gevent can end them
     },

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gevent_dispatcher._retry import LONGEST_RETRY_AFTER, Answer, Verdict, judge, parse_retry_after, wait
+from gevent_dispatcher._retry import (
+    LONGEST_RETRY_AFTER,
+    Answer,
+    Verdict,
+    judge,
+    may_be_the_events_fault,
+    parse_retry_after,
+    wait,
+)
 
 NOW = 1_700_000_000.0
 
@@ -20,13 +28,31 @@ def test_every_status_has_one_meaning(status: int) -> None:
         expected = Verdict.DELIVERED
     elif status in (408, 425, 429) or status >= 500:
         expected = Verdict.RETRY
+    elif status in (401, 403, 404, 407, 410) or status < 400:
+        expected = Verdict.REJECTED
     else:
-        expected = Verdict.REJECT
+        expected = Verdict.REFUSED
     assert judge(Answer(status)) is expected
 
 
 def test_no_answer_is_retried() -> None:
     assert judge(Answer(error="ConnectionRefusedError")) is Verdict.RETRY
+
+
+@pytest.mark.parametrize(
+    ("answer", "may_be"),
+    [
+        (Answer(500), True),
+        (Answer(503), True),
+        (Answer(error="ConnectionResetError"), True),
+        (Answer(503, "10"), False),
+        (Answer(429), False),
+        (Answer(408), False),
+        (Answer(425), False),
+    ],
+)
+def test_a_failure_may_be_the_fault_of_an_event_unless_the_endpoint_asks_for_time(answer: Answer, may_be: bool) -> None:
+    assert may_be_the_events_fault(answer) is may_be
 
 
 def test_an_answer_reads_as_what_happened() -> None:

@@ -1,0 +1,232 @@
+"""The batches of one origin: those that may go, those that must wait, and how the origin is doing."""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from gevent_dispatcher._breaker import Breaker
+from gevent_dispatcher._event import Envelope, Request, merge
+
+# A batch that failed so often, when no other failed, is suspected: one of its events may be what makes the endpoint
+# fail. What remains of a batch that was suspected is suspected sooner.
+_SUSPECTED_AFTER = 3
+_PIECE_SUSPECTED_AFTER = 2
+
+# In place of the one batch that failed since the last answer: there were several.
+_SEVERAL = -1
+
+
+class Batch:
+    """Events of one envelope that share a request, and what has happened to them so far.
+
+    Attributes:
+        number: batches are numbered as they are opened; the pieces of a split batch keep its number.
+        opened: when its first event was dispatched, in monotonic seconds.
+        parts: the encoded events.
+        visitors: how many they hold, while the batch is open.
+        size: what they weigh in the buffer, in bytes.
+        room: bytes that it may still grow by.
+        attempts: how often its events were sent.
+        failures: how often in a row it itself failed for a time.
+        blame: how many of these while the origin was otherwise well.
+        is_piece: it is what became of a batch that was split.
+        in_flight: it was taken and is neither settled nor back.
+        is_probe: it was sent to see whether the origin answers again.
+        is_settled: its events have ended.
+        rest: what it was split off from, and what waits for its fate.
+    """
+
+    __slots__ = (
+        *("attempts", "blame", "envelope", "failures", "in_flight", "is_piece", "is_probe", "is_settled", "number"),
+        *("opened", "parts", "rest", "room", "size", "visitors"),
+    )
+
+    def __init__(self, envelope: Envelope, number: int, opened: float, room: int = 0) -> None:
+        self.envelope = envelope
+        self.number = number
+        self.opened = opened
+        self.room = room
+        self.parts: list[bytes] = []
+        self.visitors = 0
+        self.size = 0
+        self.attempts = 0
+        self.failures = 0
+        self.blame = 0
+        self.is_piece = self.in_flight = self.is_probe = self.is_settled = False
+        self.rest: Batch | None = None
+
+    def __repr__(self) -> str:
+        return f"<Batch {self.number}: {self.events} events, {self.size} bytes, {self.attempts} attempts>"
+
+    @property
+    def events(self) -> int:
+        """How many events it holds."""
+        return len(self.parts)
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it failed so often while the origin was otherwise well that it should be split."""
+        return self.events > 1 and self.blame >= (_PIECE_SUSPECTED_AFTER if self.is_piece else _SUSPECTED_AFTER)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it failed so often that one of its events should go ahead, to tell its fault from the origin's."""
+        return self.events > 1 and self.failures >= _SUSPECTED_AFTER
+
+    def request(self) -> Request:
+        """The request that carries it: the same bytes each time."""
+        return merge(self.envelope, self.parts)
+
+    def piece(self, parts: list[bytes]) -> Batch:
+        """A batch of some of its events, with the same past."""
+        piece = Batch(self.envelope, self.number, self.opened)
+        piece.parts = parts
+        piece.size = sum(map(len, parts)) + len(parts)
+        piece.attempts = self.attempts
+        piece.is_piece = True
+        return piece
+
+
+class _Waiting(NamedTuple):
+    not_before: float
+    turn: int
+    asked: bool
+    batch: Batch
+
+
+class Lane:
+    """The closed batches of one origin.
+
+    Args:
+        breaker: the origin's.
+    """
+
+    __slots__ = ("_blamed", "_is_proven", "_ready", "_turns", "_waiting", "breaker", "in_flight")
+
+    def __init__(self, breaker: Breaker) -> None:
+        self.breaker = breaker
+        self.in_flight = 0
+        self._ready: deque[Batch] = deque()
+        self._waiting: list[_Waiting] = []
+        self._turns = 0
+        self._is_proven = False
+        self._blamed = 0  # the number of the one batch that failed since the last answer; 0 for none
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing here, and nothing to remember."""
+        return not (self._ready or self._waiting or self.in_flight) and self.breaker.is_well
+
+    # -- in ------------------------------------------------------------------------------------------------------------
+
+    def append(self, batch: Batch) -> None:
+        """Have a batch go when all that is ready now has gone."""
+        self._ready.append(batch)
+
+    def prepend(self, *batches: Batch) -> None:
+        """Have batches go next, in this order."""
+        self._ready.extendleft(reversed(batches))
+
+    def wait(self, batch: Batch, not_before: float, asked: bool) -> None:
+        """Have a batch wait until a time."""
+        self._turns += 1
+        heappush(self._waiting, _Waiting(not_before, self._turns, asked, batch))
+
+    def hurry(self, even_asked: bool) -> None:
+        """End the waits, and with `even_asked` also those that the endpoint asked for and the breaker's rest."""
+        if even_asked:
+            self.breaker.end_rest()
+        staying: list[_Waiting] = []
+        while self._waiting:
+            entry = heappop(self._waiting)
+            if even_asked or not entry.asked:
+                self._ready.append(entry.batch)
+            else:
+                staying.append(entry)  # popped in order, so this is a heap
+        self._waiting = staying
+
+    # -- out -----------------------------------------------------------------------------------------------------------
+
+    def is_due(self, now: float) -> bool:
+        """Whether a batch may go now, slots aside."""
+        return self._has_any(now) and self.breaker.permits(now, self.in_flight)
+
+    def next_due(self, now: float, has_more: bool) -> float | None:
+        """When a batch may go that may not go now; None when that is not a matter of time.
+
+        Args:
+            now: monotonic seconds.
+            has_more: there is also an open batch whose linger is over.
+        """
+        rest = self.breaker.rests_until if self.breaker.is_open else now
+        if has_more or self._has_any(now):
+            return rest if rest is not None and rest > now else None
+        if not self._waiting or rest is None:
+            return None
+        return max(rest, self._waiting[0].not_before)
+
+    def choose(self, now: float) -> Batch:
+        """Take out the batch that goes next; only after `is_due`."""
+        while self._waiting and self._waiting[0].not_before <= now:
+            self._ready.appendleft(heappop(self._waiting).batch)
+        self._skip_settled()
+        return self._least_tried() if self.breaker.is_open else self._ready.popleft()
+
+    def depart(self, batch: Batch) -> None:
+        """Count a batch as under way."""
+        batch.in_flight = True
+        batch.is_probe = self.breaker.sent()
+        self.in_flight += 1
+
+    def _least_tried(self) -> Batch:
+        """What is sent as a probe should not be what failed again and again: that may be its own fault."""
+        batch = min((each for each in self._ready if not each.is_settled), key=lambda each: each.attempts)
+        self._ready.remove(batch)
+        return batch
+
+    def _has_any(self, now: float) -> bool:
+        self._skip_settled()
+        return bool(self._ready) or (bool(self._waiting) and self._waiting[0].not_before <= now)
+
+    def _skip_settled(self) -> None:
+        """What expired here is skipped when its turn comes."""
+        while self._ready and self._ready[0].is_settled:
+            self._ready.popleft()
+        while self._waiting and self._waiting[0].batch.is_settled:
+            heappop(self._waiting)
+
+    # -- what became of it ---------------------------------------------------------------------------------------------
+
+    def answered(self, batch: Batch) -> None:
+        """The origin answered, were it with a refusal."""
+        self._arrive(batch)
+        self.breaker.answered(batch.is_probe)
+        self._is_proven = True
+        self._blamed = 0
+
+    def failed(self, batch: Batch, now: float, asked: float, may_be_its_fault: bool) -> None:
+        """The origin did not answer, or asked for time.
+
+        Args:
+            batch: what was sent.
+            now: monotonic seconds.
+            asked: the Retry-After, in seconds.
+            may_be_its_fault: the failure is of a kind that the events themselves may cause.
+        """
+        self._arrive(batch)
+        self.breaker.failed(now, batch.is_probe, asked)
+        batch.failures += 1
+        self._blamed = batch.number if self._blamed in (0, batch.number) else _SEVERAL
+        if may_be_its_fault and self._is_proven and self._blamed == batch.number:
+            batch.blame += 1
+
+    def unsent(self, batch: Batch) -> None:
+        """It was under way and came to nothing, through no fault of the origin."""
+        self._arrive(batch)
+        self.breaker.unsent(batch.is_probe)
+
+    def _arrive(self, batch: Batch) -> None:
+        batch.in_flight = False
+        self.in_flight -= 1

@@ -1,0 +1,259 @@
+"""When requests are sent, and how many at once: the pool of senders, and the one timer.
+
+Senders are greenlets that live only while something is due: one takes batches until none may go, then ends; one more is
+started only while all are busy. Everything here happens at home (see `_home`), in greenlets and callbacks of one hub.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from contextlib import AbstractContextManager
+from typing import Any, Callable
+
+import gevent
+from gevent.pool import Pool
+
+from gevent_dispatcher._buffer import Buffer
+from gevent_dispatcher._config import Config
+from gevent_dispatcher._home import Home
+from gevent_dispatcher._lane import Batch
+from gevent_dispatcher._policy import End, Policy
+from gevent_dispatcher._retry import Answer, Verdict, judge
+from gevent_dispatcher._stats import Counters, Delivery
+from gevent_dispatcher._transport import Link, Transport
+from gevent_dispatcher._url import Origin
+from gevent_dispatcher._voice import Voice, describe
+
+logger = logging.getLogger("gevent_dispatcher")
+
+monotonic = time.monotonic
+
+
+class Senders:
+    """The greenlets that deliver what is in a buffer.
+
+    Args:
+        config: the dispatcher's settings.
+        transport: opened by the first sender.
+        home: where the greenlets live.
+        buffer: what is to be delivered.
+        inside: entered while the buffer is being changed.
+        counters: requests and retries are counted there.
+        voice: what is said.
+        account: closes the account of a batch; must not switch.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        transport: Transport,
+        home: Home,
+        buffer: Buffer,
+        inside: AbstractContextManager[None],
+        counters: Counters,
+        voice: Voice,
+        account: Callable[[End], None],
+    ) -> None:
+        self._config = config
+        self._transport = transport
+        self._home = home
+        self._buffer = buffer
+        self._inside = inside
+        self._counters = counters
+        self._voice = voice
+        self._account = account
+        self._policy = Policy(config, buffer, random.uniform)
+        self._pool = Pool(config.pool_size)
+        self._fresh: Any = None  # a sender that was started and has not run yet
+        self._link: Link | None = None
+        self._timer: Any = None
+        self._timer_due = float("inf")
+        self._ended = False
+
+    # -- started and stopped; nothing here waits unless it says so -----------------------------------------------------
+
+    def attend(self) -> None:
+        """Something changed in the buffer: see that it is sent, now or when it is due."""
+        if self._ended:
+            return
+        now = monotonic()
+        if self._buffer.is_due(now):
+            self.start_one()
+        self._arm(now)
+
+    def start_one(self) -> None:
+        """Add one sender, unless one is about to look anyway or all slots are taken: the next to end looks again."""
+        if self._fresh is None and not self._ended and not self._pool.full():
+            sender = gevent.Greenlet(self._send_due)
+            self._fresh = sender
+            self._pool.start(sender, blocking=False)
+            sender.rawlink(self._sender_ended)
+
+    def _sender_ended(self, sender: Any) -> None:
+        with self._inside:
+            if sender is self._fresh:
+                self._fresh = None
+            self.attend()
+
+    def stop(self, timeout: float) -> None:
+        """End all senders; waits for them where it may.
+
+        Args:
+            timeout: seconds.
+        """
+        self._ended = True
+        self._disarm()
+        self._pool.kill(block=self._home.can_wait(), timeout=timeout)
+
+    def close(self) -> None:
+        """Give back the transport's sockets and files."""
+        if self._link is not None:
+            self._link.close()
+
+    def abandon(self) -> None:
+        """In a fork's child, at home: all of this belongs to the parent. Cheap, and starts nothing."""
+        self._ended = True
+        self._disarm()
+        for sender in list(self._pool):
+            _end_at_once(sender)
+
+    # -- the timer -----------------------------------------------------------------------------------------------------
+
+    def _arm(self, now: float) -> None:
+        due = self._buffer.next_due(now)
+        if due is None or due >= self._timer_due:
+            return
+        self._disarm()
+        self._timer_due = due
+        self._timer = self._home.hub.loop.timer(max(due - now, 0.0), ref=False)
+        self._timer.start(self._time_has_come, update=True)
+
+    def _disarm(self) -> None:
+        self._timer_due = float("inf")
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+            self._timer = None
+
+    def _time_has_come(self) -> None:
+        # The mark goes first: a timer may fire slightly early, and must then be armed again.
+        with self._inside:
+            self._disarm()
+            over = [] if self._ended else self._policy.expire(monotonic())
+            for end in over:
+                self._account(end)
+            self.attend()
+            if over:
+                self.start_one()  # to say so
+        if over and self._config.on_delivery is not None:
+            gevent.spawn(self.tell, over)  # the hook may wait, and the hub must not
+
+    # -- a sender: the only one that waits -----------------------------------------------------------------------------
+
+    def _send_due(self) -> None:
+        self._fresh = None
+        while True:
+            self._voice.drops(self._counters.dropped)
+            batch = self._take()
+            if batch is None:
+                return
+            self._send(batch)
+
+    def _take(self) -> Batch | None:
+        with self._inside:
+            if self._ended:
+                return None
+            now = monotonic()
+            batch = self._buffer.take(now)
+            if batch is not None and self._buffer.is_due(now):
+                self.start_one()  # one more, now that this one is busy too
+            return batch
+
+    def _send(self, batch: Batch) -> None:
+        batch.attempts += 1
+        self._counters.requests += 1
+        self._counters.retries += batch.attempts > 1
+        try:
+            answer = self._exchange(batch)
+        except BaseException:  # killed, or a stranger's timeout: the events are still ours
+            self._give_back(batch)
+            raise
+        if not self._ended:  # else it was counted as closed while this sender was still on its way out
+            self._conclude(batch, answer)
+
+    def _exchange(self, batch: Batch) -> Answer:
+        try:
+            if self._link is None:
+                self._link = self._transport.open(self._config.pool_size)
+                self._voice.findings()
+            answer = self._link.send(batch.request())
+        except (Exception, gevent.Timeout, gevent.GreenletExit) as error:
+            if self._ended:
+                raise
+            logger.error("the transport raised; its %d events are sent again: %s", batch.events, describe(error))
+            return Answer(error=type(error).__name__)
+        if isinstance(answer, Answer):
+            return answer
+        logger.error("send() of a transport returns an Answer, not %s", type(answer).__name__)
+        return Answer(error="no Answer")
+
+    def _give_back(self, batch: Batch) -> None:
+        with self._inside:
+            if not self._ended:
+                self._buffer.return_unsent(batch)
+
+    # -- what an answer leads to ---------------------------------------------------------------------------------------
+
+    def _conclude(self, batch: Batch, answer: Answer) -> None:
+        with self._inside:
+            ends = self._policy.conclude(batch, answer, monotonic(), time.time())
+            for end in ends:
+                self._account(end)
+            self._arm(monotonic())
+        self._say(batch.envelope.origin, answer)
+        self.tell(ends)
+
+    # -- what is said of it --------------------------------------------------------------------------------------------
+
+    def _say(self, origin: Origin, answer: Answer) -> None:
+        if judge(answer) is not Verdict.RETRY:
+            self._voice.answered(origin, self._buffer.events)
+        elif self._buffer.is_resting(origin):
+            self._voice.failed(origin, answer, self._buffer.events)
+
+    def tell(self, ends: list[End]) -> None:
+        """Tell the hook what has ended; it may wait."""
+        if ends and self._config.on_delivery is not None:
+            self._voice.settled(delivery(end) for end in ends)
+
+
+def delivery(end: End) -> Delivery:
+    """The record of a settled request."""
+    batch, envelope = end.batch, end.batch.envelope
+    return Delivery(
+        end.outcome,
+        end.reason,
+        str(envelope.origin),
+        batch.events,
+        end.answer.status,
+        batch.attempts,
+        monotonic() - batch.opened,
+        envelope.verb,
+        f"{envelope.origin}{envelope.target}",
+        tuple(batch.parts),
+        (envelope.prefix, envelope.suffix),
+    )
+
+
+def _end_at_once(sender: Any) -> None:
+    """In a fork's child, before its hub runs: what the parent's loop still has queued would resume the sender, and that
+    would use a socket which is the parent's too.
+    """
+    if sender is gevent.getcurrent():
+        sender.kill(block=False)
+    else:
+        sender.unlink_all()  # they would be told by the hub, which must not be asked for anything here
+        sender.parent = gevent.getcurrent()
+        sender.throw(gevent.GreenletExit)
