@@ -81,7 +81,9 @@ class Buffer:
         batch.visitors += visitors
         batch.size += size
         batch.room -= size
-        self._weigh(1, size)
+        self.events += 1
+        self.bytes += size
+        self.full = self.events >= self._most_events or self.bytes >= self._most_bytes
         if not visitors or batch.visitors >= self._batch_size:
             self._close(batch)
             return True

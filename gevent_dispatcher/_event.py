@@ -7,7 +7,6 @@ Nothing here opens, reorders or repairs what the SDK produced.
 
 from __future__ import annotations
 
-import json
 import math
 from operator import is_, itemgetter
 from typing import Any, Callable, Hashable, Mapping, NamedTuple, Sequence, Tuple
@@ -15,6 +14,7 @@ from urllib.parse import urlencode
 
 from gevent_dispatcher import _url
 from gevent_dispatcher._config import header_problem
+from gevent_dispatcher._json import NotJson, dump, dump_plainly
 from gevent_dispatcher._url import Origin
 
 # The Event API takes one JSON object of at most 3.5 MB (Optimizely Event API documentation, "Limits").
@@ -28,22 +28,6 @@ _FRAMING = frozenset(("content-length", "transfer-encoding"))
 
 # Types of values that cannot change.
 _PLAIN = frozenset((str, int, float, bool, type(None)))
-
-# A circle ends in RecursionError, which is caught; looking for one (check_circular) would cost each event a third.
-_json = json.JSONEncoder(check_circular=False, allow_nan=False, separators=(",", ":"))
-
-
-def _reuse_encoder(encoder: json.JSONEncoder) -> Callable[[Any], str]:
-    """`encoder.encode`, without making its C part anew for each call, where this Python has one."""
-    make = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:
-        return encoder.encode
-    text = json.encoder.encode_basestring_ascii
-    encode = make(None, encoder.default, text, None, ":", ",", False, False, False)
-    return lambda value: "".join(encode(value, 0))
-
-
-_encode_json = _reuse_encoder(_json)
 
 
 class Refused(Exception):
@@ -134,14 +118,37 @@ class Encoder:
             TooLarge: it alone is larger than the Event API takes.
         """
         try:
-            encoded = self._encode(event)
+            encoded = self._encode_known(event) or self._encode(event)
         except Refused:
             raise
+        except NotJson as error:
+            raise Invalid(f"its params hold {error}") from None
         except Exception as error:  # a hostile attribute or container may raise anything; it costs that event only
             raise Invalid(f"it raised {type(error).__name__} while being encoded") from None
         if encoded[3] + encoded[0].overhead > EVENT_API_BYTES:
             raise TooLarge(f"it is larger than the {EVENT_API_BYTES} bytes that the Event API takes")
         return encoded
+
+    def _encode_known(self, event: Any) -> Encoded | None:
+        """The way of nearly all events: the envelope is the one that was seen last. None for all others."""
+        try:
+            params, headers = event.params, event.headers
+        except AttributeError:
+            return None
+        recent = self._recent.get(tuple(params)) if type(params) is dict else None
+        if (
+            recent is None
+            or not all(map(is_, recent.pick(params), recent.values))
+            or event.url != recent.url
+            or headers != recent.headers
+            or event.http_verb != "POST"
+        ):
+            return None
+        visitors = params["visitors"]
+        if not _are_visitors(visitors):
+            return None
+        data = dump(visitors)[1:-1]
+        return recent.envelope, data, len(visitors), len(data) + 1
 
     def _encode(self, event: Any) -> Encoded:
         try:
@@ -149,7 +156,7 @@ class Encoder:
         except AttributeError:
             verb, url, params, headers = _attributes(event)
         if verb == "POST":
-            if type(params) is dict and _has_visitors(params):
+            if type(params) is dict and _are_visitors(params.get("visitors")):
                 return self._encode_visitors(url, headers, params)
             return self._encode_alone(url, headers, params)
         if verb == "GET":
@@ -157,18 +164,9 @@ class Encoder:
         raise Invalid("its http_verb is neither POST nor GET")
 
     def _encode_visitors(self, url: Any, headers: Any, params: dict[Any, Any]) -> Encoded:
-        recent = self._recent.get(tuple(params))
-        if (
-            recent is not None
-            and all(map(is_, recent.pick(params), recent.values))
-            and url == recent.url
-            and headers == recent.headers
-        ):
-            envelope = recent.envelope
-        else:
-            envelope = self._look_up(url, headers, params)
+        envelope = self._look_up(url, headers, params)
         visitors = params["visitors"]
-        data = _dump(visitors)[1:-1]
+        data = dump(visitors)[1:-1]
         return envelope, data, len(visitors), len(data) + 1
 
     def _look_up(self, url: Any, headers: Any, params: dict[Any, Any]) -> Envelope:
@@ -198,7 +196,7 @@ class Encoder:
         if envelope is None:
             envelope = _envelope(url, headers)
             self._remember(key, envelope)
-        data = _dump(params)
+        data = dump(params)
         return envelope, data, 0, len(data)
 
     def _remember(self, key: Hashable, envelope: Envelope) -> None:
@@ -216,22 +214,12 @@ def _attributes(event: Any) -> tuple[Any, Any, Any, Any]:
         raise Invalid("it has no {}".format(" and no ".join(names))) from None
 
 
-def _has_visitors(params: dict[Any, Any]) -> bool:
-    visitors = params.get("visitors")
+def _are_visitors(visitors: Any) -> bool:
     if type(visitors) is not list or not visitors:
         return False
+    if len(visitors) == 1:  # as the SDK makes them
+        return type(visitors[0]) is dict
     return all(type(visitor) is dict for visitor in visitors)
-
-
-def _dump(value: Any) -> bytes:
-    try:
-        return _encode_json(value).encode("ascii")
-    except ValueError:
-        raise Invalid("its params hold NaN, an infinity or a number that JSON cannot carry") from None
-    except TypeError:
-        raise Invalid("its params hold a value or a key of a type that JSON does not have") from None
-    except RecursionError:
-        raise Invalid("its params are circular or nested too deeply") from None
 
 
 def _header_key(headers: Any) -> Hashable:
@@ -248,8 +236,8 @@ def _around_visitors(params: dict[Any, Any]) -> tuple[bytes, bytes]:
     """The JSON text of params before and after its visitors."""
     names = list(params)
     at = names.index("visitors")
-    before = _dump({name: params[name] for name in names[:at]})[1:-1]
-    after = _dump({name: params[name] for name in names[at + 1 :]})[1:-1]
+    before = dump_plainly({name: params[name] for name in names[:at]})[1:-1]
+    after = dump_plainly({name: params[name] for name in names[at + 1 :]})[1:-1]
     prefix = b"{" + before + (b"," if before else b"") + b'"visitors":['
     return prefix, b"]" + (b"," if after else b"") + after + b"}"
 

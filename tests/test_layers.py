@@ -19,6 +19,7 @@ LAYERS = {
     "_config": 0,
     "_url": 0,
     "_proxy": 0,
+    "_json": 0,
     "_event": 0,
     "_stats": 0,
     "_notices": 0,
@@ -56,6 +57,7 @@ KNOWN_TO = {
     },
     "urllib3": {"_http_client"},
     "certifi": {"_http_client"},
+    "orjson": {"_json"},
     "optimizely": {"sdk"},
     "gunicorn": {"doctor"},
     "typing_extensions": {"_config", "_transport", "_dispatcher", "sdk"},  # for type checkers only

@@ -1,0 +1,95 @@
+"""The two encoders say the same: where orjson would differ, json decides."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import json
+import uuid
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gevent_dispatcher._json import NotJson, dump_fast, dump_plainly
+
+orjson = pytest.importorskip("orjson", reason="without it there is one encoder only")
+
+
+class Text(str):
+    pass
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+@dataclasses.dataclass
+class Point:
+    x: int = 1
+
+
+plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+odd = st.binary() | st.uuids() | st.datetimes() | st.dates() | st.sampled_from([Colour.RED, Number.ONE, Point(), {1}])
+keys = st.text() | st.text() | st.integers() | st.booleans() | st.none() | st.floats() | st.tuples(st.integers())
+surrogates = st.text(st.characters(categories=("Cs",)))
+leaves = plain | plain | odd | surrogates | st.text().map(Text)
+values = st.recursive(
+    leaves, lambda inner: st.lists(inner) | st.dictionaries(keys, inner) | st.lists(inner).map(tuple), max_leaves=20
+)
+
+
+def said_by(dump: Any, value: Any) -> Any:
+    try:
+        return "text", json.loads(dump(value))
+    except NotJson:
+        return "none", None
+
+
+@given(values)
+@example(float("nan"))
+@example([float("inf")])
+@example({"a": None})
+@example(10**400)
+@example(2**64)
+@example(-(2**63) - 1)
+@example({1: "a", "1": "b"})
+@example("\ud800")
+@example(Text("text"))
+@example({Text("key"): 1})
+@example(Number.ONE)
+@example(Colour.RED)
+@example(uuid.UUID(int=1))
+@example(datetime.datetime(2020, 1, 1))
+@example(Point())
+@example(b"bytes")
+@example(("a", "tuple"))
+@example({"set"})
+@example(1 + 2j)
+@example(-0.0)
+@example(1e16)
+def test_both_say_the_same_of_anything(value: Any) -> None:
+    assert said_by(dump_fast, value) == said_by(dump_plainly, value)
+
+
+def test_the_fast_one_is_fast_for_what_the_sdk_sends() -> None:
+    assert dump_fast({"name": "é"}) == '{"name":"é"}'.encode()
+    assert dump_plainly({"name": "é"}) == b'{"name":"\\u00e9"}'
+
+
+@pytest.mark.parametrize("dump", [dump_plainly, dump_fast])
+def test_what_is_circular_or_nested_too_deeply_is_refused(dump: Any) -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+    for value in (circle, nested):
+        with pytest.raises(NotJson, match="circular"):
+            dump(value)
