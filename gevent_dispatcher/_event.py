@@ -14,11 +14,14 @@ from urllib.parse import urlencode
 
 from gevent_dispatcher import _url
 from gevent_dispatcher._config import header_problem
-from gevent_dispatcher._json import NotJson, dump, dump_plainly
+from gevent_dispatcher._json import NotJson, dump, encode, encode_plainly
 from gevent_dispatcher._url import Origin
 
 # The Event API takes one JSON object of at most 3.5 MB (Optimizely Event API documentation, "Limits").
 EVENT_API_BYTES = 3_500_000
+
+# An event of no more than this needs no exact look at that limit.
+_CERTAINLY_TAKEN = 1_000_000
 
 # Envelopes that are remembered. An application has a handful: one for each datafile revision and region.
 _REMEMBERED = 1_000
@@ -118,7 +121,7 @@ class Encoder:
             TooLarge: it alone is larger than the Event API takes.
         """
         try:
-            encoded = self._encode_known(event) or self._encode(event)
+            encoded = self._encode(event)
         except Refused:
             raise
         except NotJson as error:
@@ -129,26 +132,31 @@ class Encoder:
             raise TooLarge(f"it is larger than the {EVENT_API_BYTES} bytes that the Event API takes")
         return encoded
 
-    def _encode_known(self, event: Any) -> Encoded | None:
-        """The way of nearly all events: the envelope is the one that was seen last. None for all others."""
-        try:
-            params, headers = event.params, event.headers
-        except AttributeError:
-            return None
+    def encode_known(self, event: Any) -> Encoded | None:
+        """The short way, which nearly all events take: the envelope is one that was seen last.
+
+        Returns:
+            None for an event that must go the other way, `encode`.
+
+        Raises:
+            Exception: of any kind; `encode` will say what is wrong with the event.
+        """
+        params = event.params
         recent = self._recent.get(tuple(params)) if type(params) is dict else None
         if (
             recent is None
             or not all(map(is_, recent.pick(params), recent.values))
             or event.url != recent.url
-            or headers != recent.headers
+            or event.headers != recent.headers
             or event.http_verb != "POST"
         ):
             return None
         visitors = params["visitors"]
-        if not _are_visitors(visitors):
+        if type(visitors) is not list or len(visitors) != 1 or type(visitors[0]) is not dict:
             return None
-        data = dump(visitors)[1:-1]
-        return recent.envelope, data, len(visitors), len(data) + 1
+        data = encode(visitors)[1:-1]
+        size = len(data) + 1
+        return (recent.envelope, data, 1, size) if size <= _CERTAINLY_TAKEN else None
 
     def _encode(self, event: Any) -> Encoded:
         try:
@@ -217,8 +225,6 @@ def _attributes(event: Any) -> tuple[Any, Any, Any, Any]:
 def _are_visitors(visitors: Any) -> bool:
     if type(visitors) is not list or not visitors:
         return False
-    if len(visitors) == 1:  # as the SDK makes them
-        return type(visitors[0]) is dict
     return all(type(visitor) is dict for visitor in visitors)
 
 
@@ -236,8 +242,8 @@ def _around_visitors(params: dict[Any, Any]) -> tuple[bytes, bytes]:
     """The JSON text of params before and after its visitors."""
     names = list(params)
     at = names.index("visitors")
-    before = dump_plainly({name: params[name] for name in names[:at]})[1:-1]
-    after = dump_plainly({name: params[name] for name in names[at + 1 :]})[1:-1]
+    before = dump({name: params[name] for name in names[:at]}, encode_plainly)[1:-1]
+    after = dump({name: params[name] for name in names[at + 1 :]}, encode_plainly)[1:-1]
     prefix = b"{" + before + (b"," if before else b"") + b'"visitors":['
     return prefix, b"]" + (b"," if after else b"") + after + b"}"
 

@@ -13,16 +13,20 @@ from gevent_dispatcher._home import get_ident
 
 
 class Inbox:
-    """Work for the home, with its weight in bytes."""
+    """Work for the home, with its weight in bytes.
+
+    Attributes:
+        items: the work; looked at by each event, so without a method in between.
+    """
 
     def __init__(self) -> None:
-        self._items: deque[tuple[Callable[[Any], None], Any, int]] = deque()
+        self.items: deque[tuple[Callable[[Any], None], Any, int]] = deque()
         # Bytes given so far by each native thread; a thread writes its own entry only, so nothing is lost to a race.
         self._given: dict[int, int] = {}
         self._taken = 0
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     @property
     def bytes(self) -> int:
@@ -39,11 +43,11 @@ class Inbox:
         """
         ident = get_ident()
         self._given[ident] = self._given.get(ident, 0) + size
-        self._items.append((work, argument, size))
+        self.items.append((work, argument, size))
 
     def collect(self) -> None:
         """Do all the work that lies here; at home only."""
-        while self._items:
-            work, argument, size = self._items.popleft()
+        while self.items:
+            work, argument, size = self.items.popleft()
             self._taken += size
             work(argument)

@@ -24,50 +24,48 @@ class NotJson(ValueError):
     """A value has no JSON text; the message says why and never shows the value."""
 
 
-def _reuse_encoder(encoder: json.JSONEncoder) -> Callable[[Any], str]:
-    """`encoder.encode`, without making its C part anew for each call, where this Python has one."""
+def _reuse_encoder(encoder: json.JSONEncoder) -> Callable[[Any], bytes]:
+    """`encoder.encode` to ASCII, without making its C part anew for each call, where this Python has one."""
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
-        return encoder.encode
+        return lambda value: encoder.encode(value).encode("ascii")
     text = json.encoder.encode_basestring_ascii
     encode = make(None, encoder.default, text, None, ":", ",", False, False, False)
-    return lambda value: "".join(encode(value, 0))
+    return lambda value: "".join(encode(value, 0)).encode("ascii")
 
 
-_encode = _reuse_encoder(_json)
+encode_plainly = _reuse_encoder(_json)
 
 
-def dump_plainly(value: Any) -> bytes:
-    """The JSON text of a value as `json` writes it, in ASCII.
+def encode_fast(value: Any) -> bytes:
+    """The JSON text of a value by orjson, where that says the same as json's; json's elsewhere.
+
+    marshal takes values of Python's own plain types only: so an enum, a UUID or a dataclass, which orjson would write,
+    goes to json, which refuses it. What orjson writes as null may have been NaN.
+    """
+    try:
+        marshal.dumps(value)
+        text: bytes = _orjson.dumps(value)
+    except (ValueError, TypeError, RecursionError):  # json decides
+        return encode_plainly(value)
+    return encode_plainly(value) if b"null" in text else text
+
+
+# The JSON text of a value as it is sent. Raises ValueError, TypeError or RecursionError where there is none.
+encode: Callable[[Any], bytes] = encode_plainly if _orjson is None else encode_fast
+
+
+def dump(value: Any, encode: Callable[[Any], bytes] = encode) -> bytes:
+    """The JSON text of a value as it is sent.
 
     Raises:
         NotJson: it has none.
     """
     try:
-        return _encode(value).encode("ascii")
+        return encode(value)
     except ValueError:
         raise NotJson("NaN, an infinity or a number that JSON cannot carry") from None
     except TypeError:
         raise NotJson("a value or a key of a type that JSON does not have") from None
     except RecursionError:
         raise NotJson("something circular, or nested too deeply") from None
-
-
-def dump_fast(value: Any) -> bytes:
-    """The JSON text of a value by orjson, where that says the same as json's; json's elsewhere.
-
-    marshal takes values of Python's own plain types only: so an enum, a UUID or a dataclass, which orjson would write,
-    goes to json, which refuses it. What orjson writes as null may have been NaN.
-
-    Raises:
-        NotJson: it has none.
-    """
-    try:
-        marshal.dumps(value)
-        text: bytes = _orjson.dumps(value)
-    except (ValueError, TypeError, RecursionError):  # json decides
-        return dump_plainly(value)
-    return dump_plainly(value) if b"null" in text else text
-
-
-dump: Callable[[Any], bytes] = dump_plainly if _orjson is None else dump_fast

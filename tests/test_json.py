@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gevent_dispatcher._json import NotJson, dump_fast, dump_plainly
+from gevent_dispatcher._json import NotJson, dump, encode_fast, encode_plainly
 
 orjson = pytest.importorskip("orjson", reason="without it there is one encoder only")
 
@@ -45,9 +45,9 @@ values = st.recursive(
 )
 
 
-def said_by(dump: Any, value: Any) -> Any:
+def said_by(encode: Any, value: Any) -> Any:
     try:
-        return "text", json.loads(dump(value))
+        return "text", json.loads(dump(value, encode))
     except NotJson:
         return "none", None
 
@@ -75,16 +75,16 @@ def said_by(dump: Any, value: Any) -> Any:
 @example(-0.0)
 @example(1e16)
 def test_both_say_the_same_of_anything(value: Any) -> None:
-    assert said_by(dump_fast, value) == said_by(dump_plainly, value)
+    assert said_by(encode_fast, value) == said_by(encode_plainly, value)
 
 
 def test_the_fast_one_is_fast_for_what_the_sdk_sends() -> None:
-    assert dump_fast({"name": "é"}) == '{"name":"é"}'.encode()
-    assert dump_plainly({"name": "é"}) == b'{"name":"\\u00e9"}'
+    assert encode_fast({"name": "é"}) == '{"name":"é"}'.encode()
+    assert encode_plainly({"name": "é"}) == b'{"name":"\\u00e9"}'
 
 
-@pytest.mark.parametrize("dump", [dump_plainly, dump_fast])
-def test_what_is_circular_or_nested_too_deeply_is_refused(dump: Any) -> None:
+@pytest.mark.parametrize("encode", [encode_plainly, encode_fast])
+def test_what_is_circular_or_nested_too_deeply_is_refused(encode: Any) -> None:
     circle: list[Any] = []
     circle.append(circle)
     nested: list[Any] = []
@@ -92,4 +92,4 @@ def test_what_is_circular_or_nested_too_deeply_is_refused(dump: Any) -> None:
         nested = [nested]
     for value in (circle, nested):
         with pytest.raises(NotJson, match="circular"):
-            dump(value)
+            dump(value, encode)
