@@ -21,6 +21,7 @@ LAYERS = {
     "_proxy": 0,
     "_json": 0,
     "_event": 0,
+    "_body": 0,
     "_stats": 0,
     "_notices": 0,
     "_retry": 1,
