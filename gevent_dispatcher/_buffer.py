@@ -9,13 +9,13 @@ argument; nothing here sleeps or sends.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Callable, Iterator
+from typing import Any, Callable, Iterator
 
 from gevent_dispatcher._breaker import Breaker
 from gevent_dispatcher._config import Config
-from gevent_dispatcher._event import Encoded, Envelope
+from gevent_dispatcher._event import Encoded, Envelope, Request
 from gevent_dispatcher._lane import Batch, Lane
-from gevent_dispatcher._url import Origin
+from gevent_dispatcher._url import Address, Origin
 
 # Origins that are known before the first look for some to forget. An application has one or two.
 _REMEMBERED = 100
@@ -89,6 +89,26 @@ class Buffer:
             return True
         return changed
 
+    def accept(self, request: Request, ticket: Any, now: float) -> Batch:
+        """Take in a request that is ready to be sent, for whoever holds the ticket; the caller has seen to the bounds.
+
+        Args:
+            request: its body stays as it is, unless it is refused and has to be taken apart.
+            ticket: comes back with what becomes of it.
+            now: monotonic seconds.
+        """
+        address = Address(request.origin, request.target, None)
+        envelope = Envelope(request.verb, address, dict(request.headers))
+        self._numbers += 1
+        batch = Batch(envelope, self._numbers, now)
+        batch.parts, batch.size = [request.body or b""], len(request.body or b"")
+        batch.sealed, batch.ticket = request.events, ticket
+        self._pending[batch.number] = (batch,)
+        self._expire_later(batch)
+        self._weigh(batch.events, batch.size)
+        self._lane(batch).append(batch)
+        return batch
+
     def _weigh(self, events: int, size: int) -> None:
         self.events += events
         self.bytes += size
@@ -158,7 +178,7 @@ class Buffer:
 
     def _take_from(self, lane: Lane, now: float) -> Batch:
         batch = lane.choose(now)
-        if lane.breaker.is_open and batch.is_stuck:
+        if lane.breaker.is_open and batch.is_stuck and self.unseal(batch):
             batch = self._one_ahead(lane, batch)
         lane.depart(batch)
         self._in_flight += 1
@@ -215,6 +235,13 @@ class Buffer:
         """
         self._lane(batch).wait(batch, not_before, asked)
         self._expire_later(batch)
+
+    def unseal(self, batch: Batch) -> bool:
+        """Whether a batch can be split, after a look into the body of one that came whole."""
+        events, size = batch.events, batch.size
+        can_be_split = batch.unseal()
+        self._weigh(batch.events - events, batch.size - size)
+        return can_be_split
 
     def halve(self, batch: Batch) -> None:
         """Return a batch of several events as two, which go next."""

@@ -65,6 +65,15 @@ class Envelope:
     def __repr__(self) -> str:
         return f"<Envelope {self.verb} {self.origin}>"
 
+    @property
+    def identity(self) -> Hashable:
+        """What is equal for equal envelopes."""
+        return self.verb, self.origin, self.target, tuple(self.headers.items()), self.prefix, self.suffix
+
+    def around(self, prefix: bytes, suffix: bytes) -> Envelope:
+        """The same with other bytes before and behind the events."""
+        return Envelope(self.verb, _url.Address(self.origin, self.target, None), dict(self.headers), prefix, suffix)
+
 
 # One event, ready to be merged: its envelope; its visitors (or its whole body) as JSON; how many visitors it holds, 0
 # when it goes alone; what it weighs in the buffer, in bytes. A bare tuple: making a named one costs ten times as much.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from heapq import heappop, heappush
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from gevent_dispatcher._body import take_apart
 from gevent_dispatcher._breaker import Breaker
 from gevent_dispatcher._event import Envelope, Request, merge
 
@@ -36,11 +37,13 @@ class Batch:
         is_probe: it was sent to see whether the origin answers again.
         is_settled: its events have ended.
         rest: what it was split off from, and what waits for its fate.
+        sealed: how many events there are in a body that has not been opened; 0 when `parts` holds them one by one.
+        ticket: whose work it is, where it is not the dispatcher's own.
     """
 
     __slots__ = (
         *("attempts", "blame", "envelope", "failures", "in_flight", "is_piece", "is_probe", "is_settled", "number"),
-        *("opened", "parts", "rest", "room", "size", "visitors"),
+        *("opened", "parts", "rest", "room", "sealed", "size", "ticket", "visitors"),
     )
 
     def __init__(self, envelope: Envelope, number: int, opened: float, room: int = 0) -> None:
@@ -56,6 +59,8 @@ class Batch:
         self.blame = 0
         self.is_piece = self.in_flight = self.is_probe = self.is_settled = False
         self.rest: Batch | None = None
+        self.sealed = 0
+        self.ticket: Any = None
 
     def __repr__(self) -> str:
         return f"<Batch {self.number}: {self.events} events, {self.size} bytes, {self.attempts} attempts>"
@@ -63,7 +68,7 @@ class Batch:
     @property
     def events(self) -> int:
         """How many events it holds."""
-        return len(self.parts)
+        return self.sealed or len(self.parts)
 
     @property
     def is_suspect(self) -> bool:
@@ -77,7 +82,18 @@ class Batch:
 
     def request(self) -> Request:
         """The request that carries it: the same bytes each time."""
-        return merge(self.envelope, self.parts)
+        request = merge(self.envelope, self.parts)
+        return request._replace(events=self.sealed) if self.sealed else request
+
+    def unseal(self) -> bool:
+        """Have its events one by one, if it can be taken apart."""
+        parts = take_apart(self.parts[0]) if self.sealed else None
+        if parts is not None:
+            self.envelope = self.envelope.around(parts.prefix, parts.suffix)
+            self.parts = parts.visitors
+            self.size = sum(map(len, self.parts)) + len(self.parts)
+            self.sealed = 0
+        return self.events > 1 and not self.sealed
 
     def piece(self, parts: list[bytes]) -> Batch:
         """A batch of some of its events, with the same past."""
@@ -85,6 +101,7 @@ class Batch:
         piece.parts = parts
         piece.size = sum(map(len, parts)) + len(parts)
         piece.attempts = self.attempts
+        piece.ticket = self.ticket
         piece.is_piece = True
         return piece
 

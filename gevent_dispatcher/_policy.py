@@ -70,7 +70,7 @@ class Policy:
         if verdict is Verdict.REFUSED:
             return self._refused(batch, answer)
         if verdict is Verdict.DELIVERED:
-            self._refusals.delivered(batch.envelope)
+            self._refusals.delivered(batch)
             end = self._end(batch, Outcome.DELIVERED, "", answer)
         else:
             end = self._end(batch, Outcome.DROPPED, _stats.REJECTED, answer)
@@ -87,7 +87,7 @@ class Policy:
 
     def _refused(self, batch: Batch, answer: Answer) -> list[End]:
         """Some event in it is at fault: take it apart until that one stands alone."""
-        if batch.events > 1:
+        if self._buffer.unseal(batch):
             if self._refusals.speak_against(batch):
                 self._buffer.send_one_of(batch)
             else:
@@ -106,7 +106,7 @@ class Policy:
         deadline = self._buffer.deadline(batch)
         if now >= deadline:
             return [self._end(batch, Outcome.DROPPED, _stats.EXPIRED, answer)]
-        if batch.is_suspect:
+        if batch.is_suspect and self._buffer.unseal(batch):
             self._buffer.halve(batch)
         else:
             pause = wait(batch.failures, asked, config.backoff_base, config.backoff_max, self._chance)

@@ -6,6 +6,8 @@ account that does not exist, say) that would send each event alone and find all 
 
 from __future__ import annotations
 
+from typing import Hashable
+
 from gevent_dispatcher._event import Envelope
 from gevent_dispatcher._lane import Batch
 
@@ -20,22 +22,28 @@ class Refusals:
     """Counts the events that were refused alone, for each envelope, since one was delivered."""
 
     def __init__(self) -> None:
-        self._in_a_row: dict[Envelope, int] = {}
+        self._in_a_row: dict[Hashable, tuple[Envelope, int]] = {}
 
-    def delivered(self, envelope: Envelope) -> None:
-        """A request of this envelope was taken."""
-        if self._in_a_row:
-            self._in_a_row.pop(envelope, None)
+    def delivered(self, batch: Batch) -> None:
+        """A request was taken."""
+        if batch.sealed:
+            for identity, (envelope, _) in list(self._in_a_row.items()):
+                if batch.parts[0].startswith(envelope.prefix):
+                    del self._in_a_row[identity]
+        elif self._in_a_row:
+            self._in_a_row.pop(batch.envelope.identity, None)
 
     def refused_alone(self, envelope: Envelope) -> None:
         """A request with a single event was refused."""
         if len(self._in_a_row) >= _REMEMBERED:
             self._in_a_row.clear()
-        self._in_a_row[envelope] = self._in_a_row.get(envelope, 0) + 1
+        _, times = self._in_a_row.get(envelope.identity, (envelope, 0))
+        self._in_a_row[envelope.identity] = envelope, times + 1
 
     def speak_against(self, batch: Batch) -> bool:
         """Whether a batch that was refused whole is to be judged by one of its events instead of being taken apart.
 
         What is being taken apart already is taken apart to the end.
         """
-        return not batch.is_piece and self._in_a_row.get(batch.envelope, 0) >= _TELLING
+        _, times = self._in_a_row.get(batch.envelope.identity, (None, 0))
+        return not batch.is_piece and times >= _TELLING

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gevent_dispatcher._event import merge
 from gevent_dispatcher._retry import LONGEST_RETRY_AFTER, Answer
 from tests.world import EU, US, Endpoint, Sent, World, envelope
 
@@ -156,6 +157,47 @@ def test_an_outage_takes_hardly_any_batch_apart() -> None:
     world.run()
     assert set(world.delivered) == set(names)
     assert world.buffer.splits <= 3
+
+
+# -- what was merged before -------------------------------------------------------------------------------------------
+
+
+def merged(names: list[bytes], size: int) -> list[list[bytes]]:
+    return [names[at : at + size] for at in range(0, len(names), size)]
+
+
+@given(
+    st.integers(1, 60), st.sets(st.integers(0, 59)), st.sampled_from([1, 2, 7, 60]), st.sampled_from([400, 413, 500])
+)
+@settings(deadline=None, max_examples=100)
+def test_a_request_from_a_queue_is_opened_only_when_it_must_be(
+    number: int, chosen: set[int], size: int, status: int
+) -> None:
+    names = events(number)
+    poison = {name for index, name in enumerate(names) if index in chosen}
+    if status == 500:  # more than a few that crash the endpoint are an endpoint that is down
+        poison = set(sorted(poison)[:1])
+    world = World(refusing(poison, status), pool_size=3)
+    for parts in merged(names, size):
+        world.accept(parts, envelope())
+    for step in range(60):
+        world.dispatch(b'{"other":%d}' % step, envelope())
+        world.run(until=world.now + 1.0)
+    world.run()
+    assert set(names) - set(world.delivered) == poison
+    assert set(world.delivered.values()) == {1}
+    assert {name for drops in world.dropped.values() for name in drops} == poison
+    assert world.buffer.events == world.buffer.bytes == 0
+    assert poison or world.buffer.splits == 0
+
+
+def test_a_body_that_cannot_be_opened_is_dropped_whole() -> None:
+    world = World(lambda sent: (0.01, Answer(400)))
+    request = merge(envelope(), [b"{}"])
+    world.buffer.accept(request._replace(body=b"not json", events=7), "ticket", world.now)
+    world.run()
+    assert world.dropped == {"rejected": {b"not json": 1}}
+    assert (world.buffer.events, len(world.sent)) == (0, 1)
 
 
 # -- outages -----------------------------------------------------------------------------------------------------------

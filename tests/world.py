@@ -8,9 +8,10 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any, Callable, NamedTuple
 
+from gevent_dispatcher._body import take_apart
 from gevent_dispatcher._buffer import Buffer
 from gevent_dispatcher._config import Config
-from gevent_dispatcher._event import Encoded, Envelope
+from gevent_dispatcher._event import Encoded, Envelope, merge
 from gevent_dispatcher._lane import Batch
 from gevent_dispatcher._policy import End, Policy
 from gevent_dispatcher._retry import Answer
@@ -19,6 +20,9 @@ from gevent_dispatcher._url import parse
 
 EPOCH = 1_700_000_000.0
 US, EU = "http://us.example/v1/events", "http://eu.example/v1/events"
+
+
+_revisions = count()
 
 
 class Sent(NamedTuple):
@@ -35,7 +39,7 @@ Endpoint = Callable[[Sent], "tuple[float, Answer]"]
 
 def envelope(url: str = US) -> Envelope:
     """A new envelope, as an application has one for each datafile revision."""
-    return Envelope("POST", parse(url), {}, b'{"visitors":[', b"]}")
+    return Envelope("POST", parse(url), {}, b'{"revision":"%d","visitors":[' % next(_revisions), b"]}")
 
 
 class World:
@@ -67,6 +71,10 @@ class World:
         assert self.buffer.fits(event[3])
         self.buffer.add(event, lambda: self.now)
 
+    def accept(self, parts: list[bytes], where: Envelope) -> None:
+        """A request that was merged before."""
+        self.buffer.accept(merge(where, parts), "ticket", self.now)
+
     def run(self, until: float = float("inf")) -> None:
         """Let time pass until a moment, or until nothing is pending."""
         while True:
@@ -92,7 +100,7 @@ class World:
             if batch is None:
                 return
             batch.attempts += 1
-            sent = Sent(self.now, batch.envelope.origin.host, tuple(batch.parts))
+            sent = Sent(self.now, batch.envelope.origin.host, tuple(opened(batch)))
             self.sent.append(sent)
             seconds, answer = self._endpoint(sent)
             heappush(self._in_flight, (self.now + seconds, next(self._turns), batch, answer))
@@ -105,8 +113,15 @@ class World:
 
     def _settle(self, ends: list[End]) -> None:
         for end in ends:
+            parts = opened(end.batch)
             if end.outcome is Outcome.DELIVERED:
-                self.delivered.update(end.batch.parts)
-                self.delivered_at.update(dict.fromkeys(end.batch.parts, self.now))
+                self.delivered.update(parts)
+                self.delivered_at.update(dict.fromkeys(parts, self.now))
             else:
-                self.dropped.setdefault(end.reason, Counter()).update(end.batch.parts)
+                self.dropped.setdefault(end.reason, Counter()).update(parts)
+
+
+def opened(batch: Batch) -> list[bytes]:
+    """The events of a batch, as an endpoint finds them in its request."""
+    parts = take_apart(batch.request().body or b"")
+    return parts.visitors if parts else batch.parts
