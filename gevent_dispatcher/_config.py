@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Callable, Mapping
 
+from gevent_dispatcher._proxy import split_credentials
+
 if TYPE_CHECKING:
     from typing_extensions import TypedDict
 
@@ -123,13 +125,25 @@ class HttpConfig:
         object.__setattr__(self, "headers", MappingProxyType(_checked_headers(self.headers)))
         if self.ssl_context is not None and not hasattr(self.ssl_context, "wrap_socket"):
             raise ValueError(f"ssl_context={self.ssl_context!r}: must be an ssl.SSLContext or None")
-        if self.proxy is not None and not isinstance(self.proxy, str):
-            raise ValueError(f"proxy={self.proxy!r}: must be a url, '' for none, or None for the environment's")
+        if self.proxy is not None:
+            _check_proxy(self.proxy)
+
+
+def _check_proxy(proxy: object) -> None:
+    """Its text never shows: it may hold a password."""
+    if not isinstance(proxy, str):
+        raise ValueError(f"proxy={type(proxy).__name__}: must be a url, '' for none, or None for the environment's")
+    if proxy:
+        try:
+            split_credentials(proxy)
+        except ValueError as error:
+            raise ValueError(f"proxy: {error}") from None
 
 
 def _checked_headers(headers: object) -> dict[str, str]:
+    """No value ever shows: it may be a credential."""
     if not isinstance(headers, Mapping):
-        raise ValueError(f"headers={headers!r}: must be a mapping of header names to values")
+        raise ValueError(f"headers={type(headers).__name__}: must be a mapping of header names to values")
     for name, value in headers.items():
         problem = header_problem(name, value)
         if problem:

@@ -44,6 +44,8 @@ def split_credentials(proxy_url: str) -> tuple[str, str | None]:
     Raises:
         ValueError: the url is malformed or of another scheme; the message never contains the url.
     """
+    if proxy_url.lower().startswith("socks"):
+        raise ValueError("the proxy cannot be used: the url is a SOCKS proxy's; only http and https ones are supported")
     try:
         address = parse(proxy_url)
     except ValueError as error:

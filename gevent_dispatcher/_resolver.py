@@ -22,7 +22,7 @@ class Resolver:
     """The look-ups of one process."""
 
     def __init__(self) -> None:
-        self._running: dict[tuple[str, int], AsyncResult] = {}
+        self._running: dict[str, AsyncResult] = {}
 
     def resolve(self, host: str, port: int, timeout: float) -> list[Any]:
         """Addresses of a host as `getaddrinfo` gives them.
@@ -37,36 +37,36 @@ class Resolver:
         """
         if _is_numeric(host):
             return list(_native_getaddrinfo(host, port, 0, native_socket.SOCK_STREAM))
-        answer = self._look_up(host, port).wait(timeout)
+        answer = self._look_up(host).wait(timeout)
         if answer is None:
             raise native_socket.timeout("looking the name up timed out")
         if isinstance(answer, OSError):
             raise answer
-        return list(answer)
+        return [(*how, (address[0], port, *address[2:])) for *how, address in answer]
 
-    def _look_up(self, host: str, port: int) -> AsyncResult:
-        running = self._running.get((host, port))
+    def _look_up(self, host: str) -> AsyncResult:
+        running = self._running.get(host)
         if running is None:
-            running = self._running[host, port] = AsyncResult()
-            gevent.spawn(self._run, host, port, running)
+            running = self._running[host] = AsyncResult()
+            gevent.spawn(self._run, host, running)
         return running
 
-    def _run(self, host: str, port: int, answer: AsyncResult) -> None:
+    def _run(self, host: str, answer: AsyncResult) -> None:
         try:
-            answer.set(_getaddrinfo(host, port))
+            answer.set(_getaddrinfo(host))
         except OSError as error:
             answer.set(error)
         except UnicodeError:
             answer.set(native_socket.gaierror(native_socket.EAI_NONAME, "the name is malformed"))
         finally:
-            del self._running[host, port]
+            del self._running[host]
 
 
-def _getaddrinfo(host: str, port: int) -> Any:
+def _getaddrinfo(host: str) -> Any:
     try:
-        return gevent_socket.getaddrinfo(host, port, 0, native_socket.SOCK_STREAM)
+        return gevent_socket.getaddrinfo(host, None, 0, native_socket.SOCK_STREAM)
     except RuntimeError:  # at the interpreter's end no resolver thread can be had
-        return _native_getaddrinfo(host, port, 0, native_socket.SOCK_STREAM)
+        return _native_getaddrinfo(host, None, 0, native_socket.SOCK_STREAM)
 
 
 def _is_numeric(host: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
@@ -90,12 +91,14 @@ class _HttpLink:
 
     def send(self, request: Request) -> Answer:
         limit, client = self._config.request_timeout, None
+        deadline = monotonic() + limit
         # The hub's threadpool is the application's too: all its threads may be stuck.
         with gevent.Timeout(limit, False):
             client = self._loaded()
         if client is None:
             return Answer(error=f"no thread to load the HTTP client within {limit:g} s")
-        return client.send(request)  # type: ignore[no-any-return]  # the client is imported lazily
+        left = max(deadline - monotonic(), 0.001)
+        return client.send(request, left)  # type: ignore[no-any-return]  # the client is imported lazily
 
     def close(self) -> None:
         if self._client is not None:
@@ -113,6 +116,7 @@ class _HttpLink:
 
 
 _CLIENT = "gevent_dispatcher._http_client"
+_CONNECTION = "gevent_dispatcher._http_connection"
 
 
 def _import_client() -> Any:
@@ -131,6 +135,7 @@ def _forget_urllib3(event: object) -> None:
     """
     if isinstance(event, events.GeventDidPatchModuleEvent) and event.module_name == "ssl":
         client = sys.modules.pop(_CLIENT, None)
+        sys.modules.pop(_CONNECTION, None)
         if client is not None:
             client.Client.is_outdated = True
         for name in [name for name in sys.modules if name.split(".")[0] == "urllib3"]:

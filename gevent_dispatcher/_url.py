@@ -34,6 +34,9 @@ class Address(NamedTuple):
     target: str
     authorization: str | None
 
+    def __repr__(self) -> str:
+        return f"<Address at {self.origin}>"
+
 
 def parse(url: object) -> Address:
     """Take a url apart.

@@ -34,8 +34,11 @@ LAYERS = {
     "_threads": 2,
     "_inbox": 2,
     "_resolver": 2,
-    "_transport": 2,
+    "_tls": 2,
+    "_http_response": 2,
+    "_http_connection": 2,
     "_http_client": 2,
+    "_transport": 2,
     "_flushes": 2,
     "_voice": 3,
     "_process": 3,
@@ -52,12 +55,13 @@ LAYERS = {
 # Third-party names, and the modules that may know them. L0 and L1 know none.
 KNOWN_TO = {
     "gevent": {
-        *("_home", "_threads", "_resolver", "_transport", "_http_client", "_flushes", "_voice", "_senders", "_engine"),
+        *("_home", "_threads", "_resolver", "_transport", "_flushes", "_voice", "_senders", "_engine"),
+        *("_tls", "_http_response", "_http_connection", "_http_client"),
         *("collector", "__main__"),
         "sdk",  # a fork doubles the greenlets that stand for the SDK's threads, and only gevent can end them
     },
-    "urllib3": {"_http_client"},
-    "certifi": {"_http_client"},
+    "urllib3": {"_http_client", "_http_connection"},
+    "certifi": {"_tls"},
     "orjson": {"_json"},
     "optimizely": {"sdk"},
     "gunicorn": {"doctor"},

@@ -201,7 +201,13 @@ BROKEN: list[str] = [
     "http:/user:s3cret@proxy",
     "user:s3cret@proxy:3128",
     "socks5://user:s3cret@proxy:1080",
+    "SOCKS5H://user:s3cret@proxy:1080",
 ]
+
+
+def test_a_socks_proxy_is_refused_by_that_name() -> None:
+    with pytest.raises(ValueError, match="a SOCKS proxy's; only http and https ones are supported"):
+        split_credentials("socks5://proxy:1080")
 
 
 @pytest.mark.parametrize("url", BROKEN)

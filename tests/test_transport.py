@@ -276,9 +276,13 @@ def test_a_setting_goes_before_the_environments_proxy(server: HostileServer, mon
         assert len(proxy.received) == 1
 
 
-def test_a_proxy_that_cannot_be_used_is_an_error_without_its_credentials(no_proxy: None) -> None:
-    answer = post(opened(proxy="http://user:secret@proxy:99999"), "http://events.example/")
-    assert "proxy" in answer.error
+@pytest.mark.parametrize("proxy", ["http://user:secret@proxy:99999", "socks5h://user:secret@proxy:1080"])
+def test_a_proxy_of_the_environment_that_cannot_be_used_is_an_error_without_its_credentials(
+    no_proxy: None, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    answer = post(opened(), "http://events.example/")
+    assert "the proxy cannot be used: the url" in answer.error
     assert "secret" not in answer.error
 
 

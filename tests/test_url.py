@@ -51,6 +51,10 @@ def test_credentials_never_stand_in_a_refusal() -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_an_address_does_not_show_its_credentials_and_its_target() -> None:
+    assert repr(parse("https://user:secret@host/path?query=secret")) == "<Address at https://host>"
+
+
 def test_an_ipv6_origin_reads_with_its_brackets() -> None:
     assert str(Origin("http", "::1", 8080)) == "http://[::1]:8080"
     assert str(Origin("http", "::1", 80)) == "http://[::1]"

@@ -1,0 +1,192 @@
+"""urllib3's connections on gevent's own sockets: opened within their time, and known for dead when they are."""
+
+from __future__ import annotations
+
+import errno
+import queue
+import re
+import select
+import socket as native_socket
+from time import monotonic
+from typing import Any, Iterator
+
+import gevent
+from gevent import monkey
+from gevent import socket as gevent_socket
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+from gevent_dispatcher._http_response import Response, Unanswered
+from gevent_dispatcher._resolver import Resolver
+from gevent_dispatcher._tls import CLOSED
+
+_poll = monkey.get_original("select", "poll") if hasattr(select, "poll") else None
+_TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d+)")
+
+
+class _GeventConnection:
+    """What both connection classes share: gevent's sockets, the native poll, and whether they were used before."""
+
+    response_class: Any = Response
+    resolver: Resolver
+    exchanges = 0
+    sock: Any
+    _deadline: float
+
+    def connect(self) -> None:
+        """Open within the connect timeout: name look-up, every address, a proxy's tunnel and TLS together."""
+        limit: float = self.timeout  # type: ignore[attr-defined]  # a mixin
+        self._deadline = monotonic() + limit
+        try:
+            with gevent.Timeout(limit, native_socket.timeout("connecting timed out")):
+                super().connect()  # type: ignore[misc]  # a mixin
+        except native_socket.timeout:
+            raise ConnectTimeoutError(self, "connecting timed out") from None
+
+    def _new_conn(self) -> Any:
+        try:
+            return self._connect()
+        except native_socket.timeout:
+            raise ConnectTimeoutError(self, "connecting timed out") from None
+        except OSError as error:
+            raise NewConnectionError(self, str(error)) from error  # type: ignore[arg-type]  # a mixin
+
+    def _connect(self) -> Any:
+        error: OSError = OSError("the name has no address")
+        host, port = self._dns_host, self.port  # type: ignore[attr-defined]  # a mixin
+        addresses = self.resolver.resolve(host, port, self._deadline - monotonic())
+        for (family, kind, protocol, _, address), seconds in zip(addresses, self._shares(len(addresses))):
+            try:
+                options = self.socket_options  # type: ignore[attr-defined]  # a mixin
+                return _opened(family, kind, protocol, address, seconds, options)
+            except OSError as failed:
+                error = failed
+        raise error
+
+    def _shares(self, count: int) -> Iterator[float]:
+        """Half of the time that is left for each address, all of it for the last: one that is silent costs no other."""
+        for rest in range(count, 0, -1):
+            left = self._deadline - monotonic()
+            if left <= 0:
+                raise native_socket.timeout("connecting timed out")
+            yield left / 2 if rest > 1 else left
+
+    def _tunnel(self) -> None:
+        try:
+            super()._tunnel()  # type: ignore[misc]  # a mixin
+        except OSError as error:
+            refused = _TUNNEL_STATUS.match(str(error))
+            if refused is None:
+                raise
+            # The proxy's own words may repeat what it was asked.
+            raise OSError(errno.ECONNREFUSED, f"the proxy refused the tunnel with status {refused[1]}") from None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a kept connection is still silent: bytes or an end of file would be nobody's answer."""
+        return self.sock is not None and not _is_readable(self.sock)
+
+    def request(self, *args: Any, **options: Any) -> None:
+        try:
+            super().request(*args, **options)  # type: ignore[misc]  # a mixin
+        except CLOSED:
+            # An early answer such as 413 may be there all the same; if none is, reading it says so.
+            if self.sock is None:
+                raise
+
+    def send(self, data: Any) -> None:
+        if self.sock is None and self.auto_open:  # type: ignore[attr-defined]  # a mixin
+            self.connect()
+        if self.sock is not None:
+            # The exchange as a whole is bounded. A socket's timeout would count from the first byte to the last, and a
+            # large body would never get through a slow line.
+            self.sock.settimeout(None)
+        super().send(data)  # type: ignore[misc]  # a mixin
+
+    def getresponse(self) -> Any:
+        was_kept = self.exchanges > 0
+        try:
+            response = super().getresponse()  # type: ignore[misc]  # a mixin
+        except Unanswered as error:
+            error.reused = was_kept
+            raise
+        self.exchanges += 1
+        return response
+
+    def close(self) -> None:
+        self.exchanges = 0
+        super().close()  # type: ignore[misc]  # a mixin
+
+
+class _Connection(_GeventConnection, HTTPConnection):
+    pass
+
+
+class _TlsConnection(_GeventConnection, HTTPSConnection):
+    pass
+
+
+class _Kept:
+    """The kept connections of a pool, the last used first.
+
+    Only greenlets of one hub come here and none switches while it does, so there is nothing to lock. The standard
+    library's queue would bring locks of before or after a patch, and at the interpreter's end gevent's fails.
+    """
+
+    def __init__(self, maxsize: int) -> None:
+        self._maxsize = maxsize
+        self._connections: list[Any] = []
+
+    def get(self, block: bool = False, timeout: float | None = None) -> Any:
+        if not self._connections:
+            raise queue.Empty
+        return self._connections.pop()
+
+    def put(self, connection: Any, block: bool = False, timeout: float | None = None) -> None:
+        if len(self._connections) >= self._maxsize:
+            raise queue.Full
+        self._connections.append(connection)
+
+    def qsize(self) -> int:
+        return len(self._connections)
+
+    def forget(self) -> None:
+        """Close them all: one was found dead, and its siblings are as old."""
+        connections, self._connections = self._connections, []
+        for connection in connections:
+            if connection is not None:
+                connection.close()
+
+
+def _opened(family: int, kind: int, protocol: int, address: Any, timeout: float, options: Any) -> Any:
+    sock = gevent_socket.socket(family, kind, protocol)
+    try:
+        for option in options or ():
+            sock.setsockopt(*option)
+        sock.settimeout(timeout)
+        sock.connect(address)
+        sock.settimeout(None)  # what follows is bounded by the deadline of connect()
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _is_readable(sock: Any) -> bool:
+    """Ask the kernel, without a turn of the hub as gevent's own poll takes."""
+    if _poll is None:
+        return bool(monkey.get_original("select", "select")([sock], [], [], 0)[0])
+    poll = _poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def pool_classes(resolver: Resolver) -> dict[str, type]:
+    """Pools, by scheme, whose connections share one resolver."""
+    shared = {"resolver": resolver}
+    plain, tls = type("_Plain", (_Connection,), shared), type("_Tls", (_TlsConnection,), shared)
+    return {
+        "http": type("_PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain, "QueueCls": _Kept}),
+        "https": type("_TlsPool", (HTTPSConnectionPool,), {"ConnectionCls": tls, "QueueCls": _Kept}),
+    }
