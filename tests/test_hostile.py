@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ from gevent import socket, ssl
 
 from tests.hostile import (
     BEHAVIOURS,
+    DOORS,
     Certificate,
     HostileProcess,
     HostileServer,
@@ -19,6 +21,7 @@ from tests.hostile import (
     http_date,
     make_certificates,
     refusing_port,
+    silent_port,
 )
 from tests.waiting import wait_until
 
@@ -121,6 +124,9 @@ def test_retry_after(server: HostileServer, value: str) -> None:
         ("half_head", b"HTTP/1.1 200 OK\r\nContent-Le"),
         ("length_too_big", b"HTTP/1.1 200 Hostile\r\nContent-Length: 1000\r\n\r\nshort"),
         ("chunked_cut", b"HTTP/1.1 200 Hostile\r\nTransfer-Encoding: chunked\r\n\r\n400\r\nhost"),
+        ("half_status", b"HTTP/1.1 2"),
+        ("http09", b"<html><body>hostile</body></html>\r\n"),
+        ("http10", b"HTTP/1.0 200 OK\r\n\r\n{}"),
     ],
 )
 def test_the_end_of_the_connection(server: HostileServer, path: str, expected: bytes) -> None:
@@ -166,7 +172,88 @@ def test_redirect(server: HostileServer) -> None:
     assert b"\r\nLocation: http://other.example.com/a?b=c\r\n" in talk(server, path, "Connection: close")
 
 
-@pytest.mark.parametrize("path", ["blackhole", "promised_body", "trickle", "delay/60", "unread_body"])
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("lengths/-5", b"HTTP/1.1 200 Hostile\r\nContent-Length: -5\r\n\r\n{}"),
+        ("lengths/2/7", b"HTTP/1.1 200 Hostile\r\nContent-Length: 2\r\nContent-Length: 7\r\n\r\n{}"),
+        ("http10_kept", b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}"),
+        ("lower_case", b"HTTP/1.1 200 ok\r\ncontent-length: 2\r\nconnection: keep-alive\r\n\r\n{}"),
+        ("bare_lf", b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}"),
+        ("no_reason", b"HTTP/1.1 204\r\n\r\n"),
+        ("no_colon", b"HTTP/1.1 200 OK\r\nthis is no header\r\nContent-Length: 2\r\n\r\n{}"),
+        ("nul_header", b"HTTP/1.1 200 OK\r\nX-Nul: a\0b\r\nContent-Length: 2\r\n\r\n{}"),
+        ("obs_fold", b"HTTP/1.1 200 OK\r\nX-Folded: a\r\n b\r\nContent-Length: 2\r\n\r\n{}"),
+        ("slow_read/7/0.001", b"HTTP/1.1 204 Hostile\r\n\r\n"),
+    ],
+)
+def test_an_answer_on_a_connection_that_is_kept(server: HostileServer, path: str, expected: bytes) -> None:
+    assert talk(server, path, "Connection: close") == expected
+
+
+def test_a_bomb_is_small_until_it_is_decoded(server: HostileServer) -> None:
+    body = talk(server, "gzip_bomb", "Connection: close").partition(b"\r\n\r\n")[2]
+    assert len(body) < 65_536
+    assert len(gzip.decompress(body)) == 10_000_000
+
+
+def test_the_first_requests_of_a_target_may_be_misbehaved_to(server: HostileServer) -> None:
+    targets = ["first/2/status/500?a", "first/2/status/500?b", "first/2/status/500?a", "first/2/status/500?a"]
+    statuses = [talk(server, target, "Connection: close")[9:12] for target in targets]
+    assert statuses == [b"500", b"500", b"500", b"204"]
+
+
+def test_a_doomed_connection_breaks_when_it_is_used_again(server: HostileServer) -> None:
+    with closing(connect(server.port)) as connected:
+        connected.sendall(request("status/204"))
+        assert connected.recv(65536)
+        assert server.open_connections == 1
+        server.doom()
+        connected.sendall(request("status/204"))
+        assert read_all_or_reset(connected) == b""
+        wait_until(lambda: server.open_connections == 0)
+
+
+def test_a_tunnel_carries_what_is_said(server: HostileServer) -> None:
+    with HostileServer(default="tunnel") as proxy, closing(connect(proxy.port)) as connected:
+        connected.sendall(f"CONNECT 127.0.0.1:{server.port} HTTP/1.1\r\n\r\n".encode())
+        assert connected.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connected.sendall(request("status/299", "Connection: close"))
+        assert read_all(connected).startswith(b"HTTP/1.1 299 ")
+
+
+def test_a_host_that_is_asked_for_may_name_a_proxys_behaviour() -> None:
+    with HostileServer(default="tunnel") as proxy, closing(connect(proxy.port)) as connected:
+        connected.sendall(b"CONNECT half_head:443 HTTP/1.1\r\n\r\n")
+        assert read_all(connected) == b"HTTP/1.1 200 OK\r\nContent-Le"
+
+
+@pytest.mark.parametrize(
+    ("door", "expected"),
+    [("shut", b""), ("shut_upon_hello", b""), ("plain", b"HTTP/1.1 400 "), ("tls_garbage", b"\x16\x03\x03\x00\x20")],
+)
+def test_a_door(door: str, expected: bytes) -> None:
+    with HostileServer(doors=[door]) as server:
+        with closing(connect(server.port)) as connected:
+            if door != "shut":
+                connected.sendall(b"hello")
+            assert read_all(connected)[: len(expected)] == expected
+        assert talk(server, "status/204", "Connection: close").startswith(b"HTTP/1.1 204 ")
+
+
+def test_a_door_may_reset() -> None:
+    with HostileServer(doors=["reset"]) as server:
+        connected = connect(server.port)
+        with closing(connected), pytest.raises(ConnectionResetError):
+            read_all(connected)
+
+
+def test_a_silent_port_does_not_accept() -> None:
+    with silent_port() as port, pytest.raises(socket.timeout):
+        socket.create_connection(("127.0.0.1", port), timeout=0.2)
+
+
+@pytest.mark.parametrize("path", ["blackhole", "promised_body", "trickle", "delay/60", "unread_body", "switching"])
 def test_silence_ends_with_the_limit(path: str) -> None:
     with HostileServer(limits=Limits(seconds=0.3)) as server:
         started = time.monotonic()
@@ -186,7 +273,7 @@ def read_all_or_reset(connected: Any) -> bytes:
         return b""
 
 
-@pytest.mark.parametrize("path", ["endless_body", "endless_continue"])
+@pytest.mark.parametrize("path", [name for name in BEHAVIOURS if name.startswith("endless_")])
 def test_an_endless_answer_ends_with_the_limit(path: str) -> None:
     with HostileServer(limits=Limits(sent=1_000_000)) as server:
         assert 900_000 < len(talk(server, path)) <= 1_000_000
@@ -271,4 +358,4 @@ def test_tls_in_a_process_of_its_own(certificates: dict[str, Certificate]) -> No
 
 
 def test_every_behaviour_says_what_it_does() -> None:
-    assert all(function.__doc__ for function in BEHAVIOURS.values())
+    assert all(function.__doc__ for function in [*BEHAVIOURS.values(), *DOORS.values()])

@@ -289,12 +289,12 @@ def switching(exchange: Exchange) -> None:
 
 @lru_cache(maxsize=None)
 def _bomb() -> bytes:
-    return gzip.compress(bytes(40_000_000))
+    return gzip.compress(bytes(10_000_000))
 
 
 @behaviour
 def gzip_bomb(exchange: Exchange, code: str = "200") -> None:
-    """40 KB of gzip that expand to 40 MB."""
+    """10 KB of gzip that expand to 10 MB."""
     exchange.answer(int(code), [("Content-Encoding", "gzip")], _bomb())
 
 

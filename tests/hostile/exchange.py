@@ -96,7 +96,7 @@ class Exchange:
         try:
             gevent.wait(sides, timeout=self._connection.seconds_left(), count=1)
         finally:
-            gevent.killall(sides)
+            gevent.killall(sides, block=False)
             far.close()
         self.close()
 

@@ -20,11 +20,11 @@ def refusing_port(host: str = "127.0.0.1") -> Iterator[int]:
 
 
 @contextmanager
-def silent_port(host: str = "127.0.0.1") -> Iterator[int]:
+def silent_port(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
     """A port that never completes a connection: nobody accepts, and the queue of those who wait is full."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket(family(host), socket.SOCK_STREAM))
-        listener.bind((host, 0))
+        listener.bind((host, port))
         listener.listen(0)
         for _ in range(3):
             _queue_up(stack.enter_context(socket.socket(family(host), socket.SOCK_STREAM)), listener.getsockname())

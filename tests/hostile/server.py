@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any, Iterable, Iterator
 from urllib.parse import quote, unquote, urlsplit
 
+import gevent
 from gevent import socket
 from gevent.event import Event
 from gevent.pool import Pool
@@ -22,6 +23,8 @@ from tests.hostile.doors import DOORS, Doorway
 from tests.hostile.exchange import Closed, Exchange, Limits, Received, head
 from tests.hostile.ports import family
 
+# gevent closes a socket some turns of the hub after it was told to.
+_CLOSING_TURNS = 5
 # The target at which the server tells what it has received.
 RECEIVED = "/_received"
 
@@ -152,6 +155,7 @@ class HostileServer(Endpoint):
         script: behaviours for the first requests, one each ("status/503"), before the path decides.
         default: the behaviour of a path that names none, such as /v1/events.
         host: the address to listen on; "::1" is IPv6 loopback.
+        port: the port, 0 for any that is free.
         doors: what is done with the first connections, one each ("silence").
         certificate: speak TLS with it.
         clients: a PEM file of the authority whose certificate a client must show.
@@ -164,6 +168,7 @@ class HostileServer(Endpoint):
         *,
         default: str = "status/204",
         host: str = "127.0.0.1",
+        port: int = 0,
         doors: Iterable[str] = (),
         certificate: Certificate | None = None,
         clients: Path | None = None,
@@ -178,8 +183,9 @@ class HostileServer(Endpoint):
         self._default = _checked(default)
         self._doors: deque[str] = deque(doors)
         self._seen: Counter[str] = Counter()
+        self._open: set[_Connection] = set()
         self._tls = None if certificate is None else server_context(certificate, clients)
-        listener = _listen(host)
+        listener = _listen(host, port)
         self.port = int(listener.getsockname()[1])
         self._server = StreamServer(listener, self._serve, spawn=Pool())
 
@@ -195,11 +201,17 @@ class HostileServer(Endpoint):
         """All requests so far that came whole, in order; the list itself."""
         return self._received
 
+    @property
+    def open_connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._open)
+
     def choose(self, target: str) -> str:
         """The behaviour for a request's target: the script's next, else the path's, else the default."""
         if self.script:
             return self.script.popleft()
-        path = unquote(urlsplit(target).path.lstrip("/"))
+        # CONNECT has no path: the host's name may be a behaviour's.
+        path = unquote(urlsplit(target).path.lstrip("/")) if "/" in target else target.rpartition(":")[0]
         if path.startswith("first/"):
             return self._first(target, *path.split("/", 2)[1:])
         return path if path.partition("/")[0] in BEHAVIOURS else self._default
@@ -208,10 +220,17 @@ class HostileServer(Endpoint):
         self._seen[target] += 1
         return misbehaviour if self._seen[target] <= int(times) else self._default
 
+    def doom(self) -> None:
+        """Let every connection that is open break as soon as it is used again."""
+        for each in self._open:
+            each.is_doomed = True
+
     def stop(self) -> None:
         """End every behaviour and connection, and close the port."""
         self.stopping.set()
         self._server.stop(timeout=0)
+        for _ in range(_CLOSING_TURNS):
+            gevent.sleep(0.000_001)
 
     def _serve(self, connected: Any, _: object) -> None:
         self.connections += 1
@@ -220,12 +239,19 @@ class HostileServer(Endpoint):
             if self._doors:
                 DOORS[self._doors.popleft()](Doorway(connected, self._pause))
             connected = connected if self._tls is None else self._tls.wrap_socket(connected, server_side=True)
-            _Connection(self, connected, self.connections).serve()
+            self._converse(_Connection(self, connected, self.connections))
         except (Closed, OSError):
             # What a client does to the server is not of interest here.
             pass
         finally:
             connected.close()
+
+    def _converse(self, connection: _Connection) -> None:
+        self._open.add(connection)
+        try:
+            connection.serve()
+        finally:
+            self._open.remove(connection)
 
     def _pause(self, seconds: float | None) -> None:
         if self.stopping.wait(self.limits.seconds if seconds is None else seconds) or seconds is None:
@@ -242,9 +268,9 @@ def _family(host: str) -> int:
     return int(socket.AF_INET6 if ":" in host else socket.AF_INET)
 
 
-def _listen(host: str) -> Any:
+def _listen(host: str, port: int) -> Any:
     listener = socket.socket(family(host), socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, 0))
+    listener.bind((host, port))
     listener.listen(256)
     return listener
