@@ -36,6 +36,7 @@ class Context:
 
     def wrap_socket(self, sock: Any, server_hostname: str | None = None, **options: Any) -> Any:
         name = server_hostname or self._host
+        sock.getpeername()  # raises when the other side is gone; gevent's class would leave the socket open then
         options["do_handshake_on_connect"] = False
         wrapped = gevent.ssl.SSLSocket(sock=sock, _context=self._native, server_hostname=name, **options)
         try:
