@@ -7,6 +7,7 @@ import queue
 import re
 import select
 import socket as native_socket
+from functools import partial
 from time import monotonic
 from typing import Any, Iterator
 
@@ -73,6 +74,8 @@ class _GeventConnection:
             yield left / 2 if rest > 1 else left
 
     def _tunnel(self) -> None:
+        answers: list[Response] = []
+        self.response_class = partial(_noted, answers)
         try:
             super()._tunnel()  # type: ignore[misc]  # a mixin
         except OSError as error:
@@ -81,6 +84,10 @@ class _GeventConnection:
                 raise
             # The proxy's own words may repeat what it was asked.
             raise OSError(errno.ECONNREFUSED, f"the proxy refused the tunnel with status {refused[1]}") from None
+        finally:
+            self.response_class = Response
+            for answer in answers:
+                answer.close()  # an old Python leaves it open, and with it the socket of a refused tunnel
 
     @property
     def is_connected(self) -> bool:
@@ -171,6 +178,11 @@ def _opened(family: int, kind: int, protocol: int, address: Any, timeout: float,
         sock.close()
         raise
     return sock
+
+
+def _noted(answers: list[Response], *args: Any, **options: Any) -> Response:
+    answers.append(Response(*args, **options))
+    return answers[-1]
 
 
 def _is_readable(sock: Any) -> bool:
