@@ -228,9 +228,10 @@ class HostileServer(Endpoint):
     def stop(self) -> None:
         """End every behaviour and connection, and close the port."""
         self.stopping.set()
+        self._server.close()
+        _let_others_run()  # who was accepted but has not begun would not close its socket
         self._server.stop(timeout=0)
-        for _ in range(_CLOSING_TURNS):
-            gevent.sleep(0.000_001)
+        _let_others_run()
 
     def _serve(self, connected: Any, _: object) -> None:
         self.connections += 1
@@ -256,6 +257,11 @@ class HostileServer(Endpoint):
     def _pause(self, seconds: float | None) -> None:
         if self.stopping.wait(self.limits.seconds if seconds is None else seconds) or seconds is None:
             raise Closed
+
+
+def _let_others_run() -> None:
+    for _ in range(_CLOSING_TURNS):
+        gevent.sleep(0.000_001)
 
 
 def _checked(name: str) -> str:
