@@ -228,7 +228,7 @@ def test_memory_stays_flat_when_a_million_events_meet_a_dead_endpoint(behaviour:
     with refusing_port() as port, HostileServer(default="blackhole") as hanging:
         url = f"http://127.0.0.1:{port}/" if behaviour == "refused" else hanging.url()
         grown = in_a_process(_A_MILLION, url)
-    assert grown < 2_048  # KiB
+    assert grown < 8_192  # KiB, where 900 000 events more would weigh a hundred times as much
 
 
 def in_a_process(script: str, *arguments: str) -> int:
