@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gevent_dispatcher._retry import Answer
     from gevent_dispatcher._stats import Delivery, Outcome, Stats
     from gevent_dispatcher._transport import HttpTransport, Link, Transport
+    from gevent_dispatcher.queues import Queue, QueueError, SqliteQueue
 
 __all__ = [
     "Answer",
@@ -29,7 +30,10 @@ __all__ = [
     "HttpTransport",
     "Link",
     "Outcome",
+    "Queue",
+    "QueueError",
     "Request",
+    "SqliteQueue",
     "Stats",
     "Transport",
     "default_dispatcher",
@@ -44,7 +48,10 @@ _HOMES = {
     "HttpTransport": "_transport",
     "Link": "_transport",
     "Outcome": "_stats",
+    "Queue": "queues",
+    "QueueError": "queues",
     "Request": "_event",
+    "SqliteQueue": "queues",
     "Stats": "_stats",
     "Transport": "_transport",
     "default_dispatcher": "_dispatcher",

@@ -40,6 +40,7 @@ LAYERS = {
     "_http_client": 2,
     "_transport": 2,
     "_flushes": 2,
+    "queues": 2,
     "_voice": 3,
     "_process": 3,
     "_senders": 3,
@@ -57,7 +58,7 @@ KNOWN_TO = {
     "gevent": {
         *("_home", "_threads", "_resolver", "_transport", "_flushes", "_voice", "_senders", "_engine"),
         *("_tls", "_http_response", "_http_connection", "_http_client"),
-        *("collector", "__main__"),
+        *("queues", "collector", "__main__"),
         "sdk",  # a fork doubles the greenlets that stand for the SDK's threads, and only gevent can end them
     },
     "urllib3": {"_http_client", "_http_connection"},
@@ -124,6 +125,25 @@ def test_the_pure_layers_know_no_clock_and_no_input_or_output(module: str) -> No
     roots = {full.split(".")[0] for full in imports(PACKAGE / f"{module}.py")}
     allowed = {"socket"} if module == "_proxy" else set()  # for inet_aton, which reads an address
     assert not roots & (CLOCKS - allowed)
+
+
+# Within the room of the queues: the pure parts, and the ones that the thread imports with SQLite.
+PURE_IN_QUEUES = ["_protocol", "_record", "_receipt", "_limits"]
+SQLITE_IN_QUEUES = {"_file", "_store", "_tasks"}
+
+
+@pytest.mark.parametrize("module", PURE_IN_QUEUES)
+def test_the_pure_parts_of_the_queues_know_no_clock_and_no_input_or_output(module: str) -> None:
+    roots = {full.split(".")[0] for full in imports(PACKAGE / "queues" / f"{module}.py")}
+    assert not roots & {*CLOCKS, "gevent", "sqlite3"}
+
+
+def test_only_the_thread_of_a_queue_imports_sqlite() -> None:
+    knowing = {path.stem for path in modules() if any(name.split(".")[0] == "sqlite3" for name in imports(path))}
+    assert knowing == SQLITE_IN_QUEUES
+    for path in (PACKAGE / "queues").glob("*.py"):
+        if path.stem not in SQLITE_IN_QUEUES:
+            assert not {name.rpartition(".")[2] for name in imports(path)} & SQLITE_IN_QUEUES
 
 
 def test_there_is_no_cycle() -> None:

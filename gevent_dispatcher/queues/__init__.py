@@ -1,0 +1,31 @@
+"""Durable queues: the protocol, and the one that is embedded, on SQLite."""
+
+from __future__ import annotations
+
+from gevent_dispatcher.queues._protocol import (
+    DeadLetter,
+    Message,
+    OpenQueue,
+    Queue,
+    QueueError,
+    QueueFull,
+    QueueUnavailable,
+    QueueUncertain,
+    QueueUnusable,
+    Status,
+)
+from gevent_dispatcher.queues._sqlite import SqliteQueue
+
+__all__ = [
+    "DeadLetter",
+    "Message",
+    "OpenQueue",
+    "Queue",
+    "QueueError",
+    "QueueFull",
+    "QueueUnavailable",
+    "QueueUncertain",
+    "QueueUnusable",
+    "SqliteQueue",
+    "Status",
+]
