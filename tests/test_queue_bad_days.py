@@ -1,0 +1,263 @@
+"""What a disk, an operator or another program can do to a queue's file: a clear error in time, never a hang."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+from gevent_dispatcher.queues import (
+    OpenQueue,
+    QueueError,
+    QueueFull,
+    QueueUnavailable,
+    QueueUnusable,
+    SqliteQueue,
+)
+from tests.queues import request
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "queue.db"
+
+
+def fill(path: Path, messages: int = 200) -> None:
+    queue = SqliteQueue(path).open()
+    queue.put([request(b"x" * 5_000)] * messages)
+    queue.close()
+
+
+def drain(queue: OpenQueue) -> int:
+    total = 0
+    while True:
+        messages = queue.receive(50, 600)
+        queue.ack([message.receipt for message in messages])
+        total += len(messages)
+        if not messages:
+            return total
+
+
+def test_a_file_of_another_application_is_refused_untouched(path: Path) -> None:
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE accounts (id)")
+    other.close()
+    before = path.read_bytes()
+    queue = SqliteQueue(path).open()
+    with pytest.raises(QueueUnusable, match="another application"):
+        queue.put([request()])
+    queue.close()
+    assert path.read_bytes() == before
+    assert [each.name for each in path.parent.iterdir()] == ["queue.db"]
+
+
+@pytest.mark.parametrize("content", [b"x", b"not a database\n" * 10, b"\0" * 4_096, os.urandom(70_000)])
+def test_a_file_that_is_not_sqlites_is_refused_untouched(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    queue = SqliteQueue(path).open()
+    with pytest.raises(QueueUnusable, match="no SQLite file"):
+        queue.put([request()])
+    queue.close()
+    assert path.read_bytes() == content
+
+
+def test_an_empty_file_becomes_a_queue(path: Path) -> None:
+    path.touch()
+    fill(path)
+    assert drain(SqliteQueue(path).open()) == 200
+
+
+def test_a_newer_schema_is_refused_untouched(path: Path) -> None:
+    fill(path, 1)
+    with sqlite3.connect(path) as other:
+        other.execute("PRAGMA user_version = 2")
+    other.close()
+    queue = SqliteQueue(path).open()
+    with pytest.raises(QueueUnusable, match="has schema 2; this version of the library knows 1"):
+        queue.status()
+    queue.close()
+
+
+def test_a_queue_that_lacks_a_table_is_refused(path: Path) -> None:
+    fill(path, 1)
+    with sqlite3.connect(path) as other:
+        other.execute("DROP TABLE dead")
+    other.close()
+    queue = SqliteQueue(path).open()
+    with pytest.raises(QueueUnusable, match="lacks a part"):
+        queue.status()
+    queue.close()
+
+
+def overwrite(path: Path) -> None:
+    with path.open("r+b") as file:
+        for at in range(4_096, path.stat().st_size, 8_192):
+            file.seek(at)
+            file.write(os.urandom(4_096))
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, 3 * 4_096 + 100)
+
+
+@pytest.mark.parametrize("damage", [overwrite, truncate])
+def test_a_damaged_file_is_an_error_and_works_again_once_it_is_moved_away(
+    path: Path, damage: Callable[[Path], None]
+) -> None:
+    fill(path)
+    damage(path)
+    queue = SqliteQueue(path).open()
+    with pytest.raises(QueueUnusable, match="corrupt"):
+        drain(queue)
+    with pytest.raises(QueueError):
+        drain(queue)
+    path.rename(path.with_suffix(".damaged"))
+    queue.put([request()])
+    assert drain(queue) == 1
+    queue.close()
+
+
+def test_damage_while_in_use_is_an_error(path: Path) -> None:
+    fill(path)
+    queue = SqliteQueue(path).open()
+    assert len(queue.receive(1, 60)) == 1
+    truncate(path)
+    overwrite(path)
+    with pytest.raises(QueueError):
+        drain(queue)
+    queue.close()
+
+
+@pytest.mark.parametrize("with_companions", [True, False])
+def test_a_file_deleted_while_in_use_is_made_anew(path: Path, with_companions: bool) -> None:
+    queue, other = SqliteQueue(path).open(), SqliteQueue(path).open()
+    queue.put([request("lost with the file")])
+    assert other.status().waiting == 1
+    for each in list(path.parent.iterdir()) if with_companions else [path]:
+        each.unlink()
+    queue.put([request("kept")])
+    # The other lets go of the deleted file only now; that must not take away the new one's log.
+    assert [message.request.body for message in other.receive(10, 60)] == [b"kept"]
+    queue.put([request("kept too")])
+    queue.close()
+    assert [message.request.body for message in other.receive(10, 60)] == [b"kept too"]
+    other.close()
+
+
+def test_a_file_deleted_while_it_must_exist_is_unavailable(path: Path) -> None:
+    fill(path, 1)
+    queue = SqliteQueue(path, create=False).open()
+    assert queue.status().waiting == 1
+    for each in path.parent.iterdir():
+        each.unlink()
+    with pytest.raises(QueueUnavailable, match="there is no queue"):
+        queue.status()
+    assert list(path.parent.iterdir()) == []
+    queue.close()
+
+
+def test_a_directory_that_is_not_there_is_not_made(path: Path) -> None:
+    queue = SqliteQueue(path / "queue.db").open()
+    with pytest.raises(QueueUnavailable, match="its directory does not exist"):
+        queue.put([request()])
+    path.mkdir()
+    queue.put([request()])
+    queue.close()
+
+
+@pytest.mark.parametrize("beneath", [False, True])
+def test_something_else_in_its_place_is_unavailable(path: Path, beneath: bool) -> None:
+    if beneath:
+        path.touch()
+        place = path / "queue.db"
+    else:
+        path.mkdir()
+        place = path
+    queue = SqliteQueue(place).open()
+    with pytest.raises(QueueUnavailable, match="Not a directory" if beneath else "is not a file"):
+        queue.put([request()])
+    queue.close()
+
+
+def run(script: str, *arguments: object) -> str:
+    """What a process of its own says."""
+    prelude = """
+import os, resource, sys
+from gevent import monkey
+monkey.patch_all()
+from gevent_dispatcher.queues import *
+from tests.queues import request
+queue = SqliteQueue(sys.argv[1]).open()
+def attempt(work):
+    try:
+        return work() or "done"
+    except QueueError as error:
+        return f"{type(error).__name__}: {error}"
+"""
+    command = [sys.executable, "-c", prelude + script, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_a_disk_that_takes_no_more_is_an_error_and_what_was_stored_stays(path: Path) -> None:
+    script = """
+resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+stored, answer = 0, "done"
+while answer == "done":
+    answer = attempt(lambda: queue.put([request(b"x" * 50_000)] * 5))
+    stored += 5 if answer == "done" else 0
+print(stored, answer)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.getrlimit(resource.RLIMIT_FSIZE)[1],) * 2)
+print(queue.status().waiting, attempt(lambda: queue.put([request()])))
+"""
+    first, second = run(script, path).splitlines()
+    stored, error = first.split(" ", 1)
+    assert error.startswith(("QueueFull: ", "QueueUncertain: ", "QueueUnavailable: ")), error
+    assert int(stored) >= 20
+    assert second in (f"{stored} done", f"{int(stored) + 5} done")
+    assert drain(SqliteQueue(path).open()) == int(second.split()[0]) + 1
+
+
+def test_sqlites_own_word_for_a_full_disk_is_ours(path: Path) -> None:
+    from gevent_dispatcher.queues import _file
+
+    bounded = sqlite3.connect(":memory:")
+    bounded.execute("PRAGMA max_page_count = 2")
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        bounded.execute("CREATE TABLE body AS SELECT randomblob(100000)")
+    bounded.close()
+    assert isinstance(_file.explain(caught.value, str(path)), QueueFull)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not write")
+@pytest.mark.parametrize("what", ["file", "directory", "new"])
+def test_what_may_not_be_written_is_unavailable(path: Path, what: str) -> None:
+    if what != "new":
+        fill(path, 1)
+    path.parent.chmod(0o777 if what == "file" else 0o755)
+    for each in path.parents:
+        if "pytest-of" in str(each):
+            each.chmod(each.stat().st_mode | 0o055)
+    if what != "new":
+        path.chmod(0o444)
+    script = """
+import gevent
+from gevent_dispatcher.queues import _store, _tasks
+gevent.sleep(0)  # whoever this becomes may not be allowed to import what a hub needs
+os.setgid(65534)
+os.setuid(65534)
+print(attempt(lambda: queue.put([request()])))
+"""
+    assert run(script, path).startswith("QueueUnavailable: ")
+
+
+def test_the_errors_are_one_small_tree() -> None:
+    assert QueueError.__subclasses__() == [QueueFull, QueueUnavailable, QueueUnusable]
