@@ -16,6 +16,7 @@ from gevent_dispatcher.queues import (
     QueueError,
     QueueFull,
     QueueUnavailable,
+    QueueUncertain,
     QueueUnusable,
     SqliteQueue,
 )
@@ -149,6 +150,25 @@ def test_a_file_deleted_while_in_use_is_made_anew(path: Path, with_companions: b
     queue.close()
     assert [message.request.body for message in other.receive(10, 60)] == [b"kept too"]
     other.close()
+
+
+def test_a_file_deleted_in_the_middle_of_a_put_does_not_take_it_along(path: Path) -> None:
+    moments: list[Callable[[], object]] = []
+
+    def clock() -> float:  # read within the transaction
+        if moments:
+            moments.pop()()
+        return 1_700_000_000.0
+
+    queue = SqliteQueue(path, clock=clock).open()
+    queue.put([request("lost with the file")])
+    moments.append(path.unlink)
+    queue.put([request("kept")])
+    assert [message.request.body for message in queue.receive(10, 60)] == [b"kept"]
+    moments.extend([path.unlink] * 3)
+    with pytest.raises(QueueUncertain, match="replaced again and again"):
+        queue.put([request()])
+    queue.close()
 
 
 def test_a_file_deleted_while_it_must_exist_is_unavailable(path: Path) -> None:

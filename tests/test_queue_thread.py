@@ -206,11 +206,31 @@ def test_greenlets_at_once_make_one_thread(worker: Worker, disk: Disk) -> None:
     assert disk.sessions == 1
 
 
-def test_native_threads_at_once_make_one_thread(worker: Worker, disk: Disk) -> None:
-    answers: list[str] = []
-    for _ in range(16):
-        start_new_thread(lambda: answers.append(worker.call(disk.hang_before)), ())
-    wait_until(lambda: len(answers) == 16)
+def test_native_threads_at_once_make_one_thread() -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(30):
+            call_at_once(8)
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def call_at_once(threads: int) -> None:
+    disk, answers, start = Disk(), [], allocate_lock()
+    worker = Worker(disk.make, 20)
+
+    def call() -> None:
+        with start:
+            pass
+        answers.append(worker.call(disk.hang_before))
+
+    start.acquire()
+    for _ in range(threads):
+        start_new_thread(call, ())
+    start.release()
+    wait_until(lambda: len(answers) == threads)
+    worker.close()
     assert disk.sessions == 1
 
 
@@ -325,4 +345,3 @@ def test_the_thread_ends_with_the_queue(tmp_path: Path) -> None:
         queue.put([request()])
         queue.close()
     wait_until(lambda: count() <= before)
-    assert sys.getswitchinterval() > 0
