@@ -105,6 +105,22 @@ class Machine(RuleBasedStateMachine):
         self.graves.extend((self.clock.now, each, reason) for each in found)
         assert self.queue.bury(chosen, reason) == stale
 
+    @rule(data=st.data(), again=st.integers(0, 3), dead=st.integers(0, 3), delay=st.just(0.0) | seconds)
+    def replace(self, data: st.DataObject, again: int, dead: int, delay: float) -> None:
+        receipt = data.draw(st.sampled_from(self.receipts[-12:]))
+        found, _ = self.holders([receipt])
+        numbers = range(self.numbers, self.numbers + again + dead)
+        self.numbers += again + dead
+        requests = [request(str(number), 2) for number in numbers]
+        letters = [(each, "replaced") for each in requests[again:]]
+        assert self.queue.replace(receipt, requests[:again], letters, delay) == bool(found)
+        for each in found:
+            self.live.remove(each)
+            now = self.clock.now
+            made = [Held(number, each.put_at, now + delay, now, 2, delay) for number in numbers]
+            self.live.extend(made[:again])
+            self.graves.extend((now, one, "replaced") for one in made[again:])
+
     def choose(self, data: st.DataObject) -> list[str]:
         return data.draw(st.lists(st.sampled_from(self.receipts[-12:]), max_size=4, unique=True))
 

@@ -217,5 +217,3 @@ def used_bytes(connection: sqlite3.Connection) -> int:
     """What the file holds, free pages aside."""
     pages = _pragma(connection, "page_count") - _pragma(connection, "freelist_count")
     return pages * _pragma(connection, "page_size")
-
-

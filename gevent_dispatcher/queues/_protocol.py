@@ -150,6 +150,19 @@ class OpenQueue(Protocol):
         """
         ...
 
+    def replace(
+        self, receipt: str, again: Sequence[Request], dead: Sequence[tuple[Request, str]], delay: float = 0.0
+    ) -> bool:
+        """Put what is left of a message in its place, all of it or nothing; False when the receipt was stale.
+
+        Args:
+            receipt: of a message that is held.
+            again: what is still to be delivered, each as a message of its own.
+            dead: what shall go to the dead letters, each with its reason.
+            delay: seconds before anybody can receive the new messages, up to 43 200.
+        """
+        ...
+
     def dead(self, limit: int = 100) -> list[DeadLetter]:
         """The dead letters, those that died first before the others.
 

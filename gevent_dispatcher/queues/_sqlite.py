@@ -132,7 +132,15 @@ class _OpenSqliteQueue:
         return self._settle("release", receipts, delay)
 
     def bury(self, receipts: Sequence[str], reason: str) -> list[str]:
-        return self._settle("bury", receipts, _printable(reason[:_REASON_CHARACTERS]))
+        return self._settle("bury", receipts, _reason(reason))
+
+    def replace(
+        self, receipt: str, again: Sequence[Request], dead: Sequence[tuple[Request, str]], delay: float = 0.0
+    ) -> bool:
+        _limits.check_delay(delay)
+        parsed = parse(receipt)
+        letters = [(request, _reason(reason)) for request, reason in dead]
+        return parsed is not None and bool(self._write("replace", parsed, list(again), letters, delay, durable=True))
 
     def dead(self, limit: int = 100) -> list[DeadLetter]:
         _limits.check_count("limit", limit)
@@ -184,9 +192,9 @@ class _OpenSqliteQueue:
         return self._worker.call(work)
 
 
-def _printable(text: str) -> str:
-    """Without lone surrogates, which a file cannot hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+def _reason(text: str) -> str:
+    """Not too long, and without lone surrogates, which a file cannot hold."""
+    return text[:_REASON_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
 
 
 def _is_id(text: object) -> bool:

@@ -22,13 +22,24 @@ _ROW_BYTES = 120
 def put(connection: sqlite3.Connection, now: float, requests: Sequence[Request], max_bytes: int) -> None:
     records = [encode(request) for request in requests]
     _check_room(connection, records, max_bytes)
+    _insert(connection, records, now, 0.0, now)
+
+
+def _insert(connection: sqlite3.Connection, records: Sequence[Record], now: float, delay: float, put_at: float) -> None:
+    connection.executemany(
+        "INSERT INTO message VALUES (?, ?, ?, ?, NULL, 0, ?, ?, ?)",
+        [
+            (id, now + delay, now, delay, put_at, each.events, each.envelope)
+            for id, each in _insert_bodies(connection, records)
+        ],
+    )
+
+
+def _insert_bodies(connection: sqlite3.Connection, records: Sequence[Record]) -> list[tuple[int, Record]]:
     first = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM body").fetchone()[0]
     numbered = list(enumerate(records, first))
     connection.executemany("INSERT INTO body VALUES (?, ?)", [(id, each.body) for id, each in numbered])
-    connection.executemany(
-        "INSERT INTO message VALUES (?, ?, ?, 0, NULL, 0, ?, ?, ?)",
-        [(id, now, now, now, each.events, each.envelope) for id, each in numbered],
-    )
+    return numbered
 
 
 def _check_room(connection: sqlite3.Connection, records: Iterable[Record], max_bytes: int) -> None:
@@ -103,6 +114,27 @@ def bury(connection: sqlite3.Connection, now: float, receipts: Sequence[Receipt]
     done = set(receipts) - set(stale)
     connection.executemany("DELETE FROM message WHERE id = ?", [(receipt.id,) for receipt in done])
     return stale
+
+
+def replace(
+    connection: sqlite3.Connection,
+    now: float,
+    receipt: Receipt,
+    again: Sequence[Request],
+    dead: Sequence[tuple[Request, str]],
+    delay: float,
+) -> bool:
+    row = connection.execute("SELECT put_at FROM message WHERE id = ? AND token = ?", receipt).fetchone()
+    if row is None:
+        return False
+    ack(connection, now, [receipt])
+    _insert(connection, [encode(request) for request in again], now, delay, row[0])
+    buried = _insert_bodies(connection, [encode(request) for request, _ in dead])
+    connection.executemany(
+        "INSERT INTO dead VALUES (?, ?, ?, ?, ?, ?)",
+        [(id, now, reason, row[0], each.events, each.envelope) for (id, each), (_, reason) in zip(buried, dead)],
+    )
+    return True
 
 
 def _stale(
