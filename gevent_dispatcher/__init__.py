@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from gevent_dispatcher._consumer import Consumer
     from gevent_dispatcher._dispatcher import (
         GeventEventDispatcher,
         default_dispatcher,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         dispatchEvent,
     )
     from gevent_dispatcher._event import Request
+    from gevent_dispatcher._held import ConsumerStats
     from gevent_dispatcher._retry import Answer
     from gevent_dispatcher._stats import Delivery, Outcome, Stats
     from gevent_dispatcher._transport import HttpTransport, Link, Transport
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "Consumer",
+    "ConsumerStats",
     "Delivery",
     "GeventEventDispatcher",
     "HttpTransport",
@@ -43,6 +47,8 @@ __all__ = [
 
 _HOMES = {
     "Answer": "_retry",
+    "Consumer": "_consumer",
+    "ConsumerStats": "_held",
     "Delivery": "_stats",
     "GeventEventDispatcher": "_dispatcher",
     "HttpTransport": "_transport",

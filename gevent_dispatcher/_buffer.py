@@ -369,6 +369,14 @@ class Buffer:
         """The number of the oldest batch that is not settled, None when there is none."""
         return next(iter(self._pending), None)
 
+    def pieces(self, number: int) -> tuple[Batch, ...]:
+        """What is not settled of the batches of one number."""
+        return self._pending.get(number, ())
+
+    def rests(self) -> bool:
+        """Whether the breaker of any origin is open."""
+        return any(lane.breaker.is_open for lane in self._lanes.values())
+
     def drain(self) -> list[Batch]:
         """All batches that are not settled, in flight ones included, for the final account."""
         self._open.clear()

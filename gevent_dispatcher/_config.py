@@ -7,6 +7,7 @@ sizes are bytes, counts are events unless the name says otherwise.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import re
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -91,12 +92,53 @@ class Config:
 
     def __post_init__(self) -> None:
         _check_numbers(self)
-        if self.backoff_max < self.backoff_base:
-            raise ValueError(
-                f"backoff_max={self.backoff_max!r}: must not be below backoff_base={self.backoff_base!r} (seconds)"
-            )
-        if self.on_delivery is not None and not callable(self.on_delivery):
-            raise ValueError(f"on_delivery={self.on_delivery!r}: must be a callable that takes one Delivery")
+        _check_backoff(self.backoff_base, self.backoff_max)
+        _check_hook(self.on_delivery)
+
+
+@dataclass(frozen=True)
+class ConsumerConfig:
+    """What a consumer of a queue decides.
+
+    Raises:
+        ValueError: a setting is outside its accepted range; the message has name, value and range.
+    """
+
+    # Most greenlets sending at once.
+    pool_size: int = _count(10, 1, 10_000, "greenlets")
+    # How long a message is ours; extended while it is held. What a killed consumer held comes back after this time.
+    lease: float = _seconds(60.0, 1.0, 43_200)
+    # The longest that a message is held before it is given back for others: far beyond a failover of the endpoint.
+    hold_timeout: float = _seconds(600.0, 1.0, 43_200)
+    # A message that was given back is received again after this time at the earliest.
+    release_delay: float = _seconds(30.0, 0, 43_200)
+    # Bounds on what is held: enough to keep all senders busy, and soon given back at a stop.
+    max_held: int = _count(200, 1, 100_000, "messages")
+    max_held_bytes: int = _count(32 * 1024 * 1024, 1_000, 1 << 40, "bytes")
+    # How often an empty queue is asked.
+    poll_interval: float = _seconds(1.0, 0.01, 3600)
+    # As for a dispatcher.
+    backoff_base: float = _seconds(0.5, 0.001, 3600)
+    backoff_max: float = _seconds(30.0, 0.001, 3600)
+    # What a stop may take. Well under the 30 s that most supervisors grant.
+    close_timeout: float = _seconds(10.0, 0, 3600)
+    # Called by senders, with one Delivery for each request that was settled.
+    on_delivery: Callable[[Delivery], None] | None = None
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+        _check_backoff(self.backoff_base, self.backoff_max)
+        _check_hook(self.on_delivery)
+
+
+def _check_backoff(base: float, most: float) -> None:
+    if most < base:
+        raise ValueError(f"backoff_max={most!r}: must not be below backoff_base={base!r} (seconds)")
+
+
+def _check_hook(hook: object) -> None:
+    if hook is not None and not callable(hook):
+        raise ValueError(f"on_delivery={hook!r}: must be a callable that takes one Delivery")
 
 
 @dataclass(frozen=True)
@@ -152,7 +194,38 @@ def _checked_headers(headers: object) -> dict[str, str]:
 
 
 CONFIG_NAMES = frozenset(each.name for each in dataclasses.fields(Config))
+CONSUMER_NAMES = frozenset(each.name for each in dataclasses.fields(ConsumerConfig))
 HTTP_NAMES = frozenset(each.name for each in dataclasses.fields(HttpConfig))
+
+
+def sort_settings(
+    settings: Mapping[str, Any], own_names: frozenset[str], has_transport: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tell somebody's own settings from those of HTTP.
+
+    Args:
+        settings: as they were given.
+        own_names: of those that are not HTTP's.
+        has_transport: a transport was given too, beside which those of HTTP would be ignored.
+
+    Raises:
+        TypeError: there is no such setting.
+        ValueError: a setting would be ignored.
+    """
+    for name in settings:
+        if name not in own_names and name not in HTTP_NAMES:
+            raise TypeError(f"there is no setting {name!r}{_suggestion(name, own_names)}")
+    http = {name: value for name, value in settings.items() if name in HTTP_NAMES}
+    if http and has_transport:
+        given = ", ".join(sorted(http))
+        raise ValueError(f"{given}: would be ignored beside transport=; give it to the transport: HttpTransport(...)")
+    return {name: value for name, value in settings.items() if name in own_names}, http
+
+
+def _suggestion(name: str, own_names: frozenset[str]) -> str:
+    near = difflib.get_close_matches(name, own_names | HTTP_NAMES, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
 
 if TYPE_CHECKING:
 
@@ -165,6 +238,21 @@ if TYPE_CHECKING:
         headers: Mapping[str, str]
         ssl_context: Any | None
         proxy: str | None
+
+    class ConsumerSettings(HttpSettings, total=False):
+        """The keywords of Consumer, for type checkers."""
+
+        pool_size: int
+        lease: float
+        hold_timeout: float
+        release_delay: float
+        max_held: int
+        max_held_bytes: int
+        poll_interval: float
+        backoff_base: float
+        backoff_max: float
+        close_timeout: float
+        on_delivery: Callable[[Delivery], None] | None
 
     class Settings(HttpSettings, total=False):
         """The keywords of GeventEventDispatcher, for type checkers."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from os import getpid
 from typing import TYPE_CHECKING, Any, Mapping, NamedTuple
 
 from gevent_dispatcher import _home, _process
-from gevent_dispatcher._config import CONFIG_NAMES, HTTP_NAMES, Config
+from gevent_dispatcher._config import CONFIG_NAMES, Config, sort_settings
 from gevent_dispatcher._engine import Engine
 from gevent_dispatcher._stats import Stats
-from gevent_dispatcher._transport import HttpTransport, Transport
+from gevent_dispatcher._transport import Transport, transport_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -63,9 +62,9 @@ class GeventEventDispatcher:
     """
 
     def __init__(self, *, transport: Transport | None = None, **settings: Unpack[Settings]) -> None:
-        own, http = _sorted(dict(settings), transport)
+        own, http = sort_settings(settings, CONFIG_NAMES, transport is not None)
         self._config = Config(**own)
-        self._transport: Transport = HttpTransport(**http) if transport is None else transport
+        self._transport = transport_of(transport, http)
         self._engines: dict[int, Engine] = {}
         self._engine: Engine | None = None
         self._closed = False
@@ -155,25 +154,6 @@ class GeventEventDispatcher:
             _process.enlist(engine)
         self._engine = winner
         return winner
-
-
-def _sorted(settings: dict[str, Any], transport: Transport | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Tell the dispatcher's settings from those of HTTP."""
-    for name in settings:
-        if name not in CONFIG_NAMES and name not in HTTP_NAMES:
-            raise TypeError(f"there is no setting {name!r}{_suggestion(name)}")
-    http = {name: value for name, value in settings.items() if name in HTTP_NAMES}
-    if http and transport is not None:
-        given = ", ".join(sorted(http))
-        raise ValueError(f"{given}: would be ignored beside transport=; give it to the transport: HttpTransport(...)")
-    if transport is not None and not callable(getattr(transport, "open", None)):
-        raise ValueError(f"transport={transport!r}: must have open(connections), as HttpTransport() does")
-    return {name: value for name, value in settings.items() if name in CONFIG_NAMES}, http
-
-
-def _suggestion(name: str) -> str:
-    near = difflib.get_close_matches(name, CONFIG_NAMES | HTTP_NAMES, 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 _defaults: dict[str, GeventEventDispatcher] = {}

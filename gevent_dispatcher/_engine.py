@@ -21,6 +21,7 @@ from gevent_dispatcher._event import Encoded, Encoder, Refused, TooLarge
 from gevent_dispatcher._flushes import Flushes
 from gevent_dispatcher._home import Home, Unreachable, get_ident
 from gevent_dispatcher._inbox import Inbox
+from gevent_dispatcher._inside import Inside
 from gevent_dispatcher._policy import End
 from gevent_dispatcher._retry import Answer, Verdict, judge
 from gevent_dispatcher._senders import Senders, delivery
@@ -65,7 +66,7 @@ class Engine:
         self._counters = Counters()
         self._voice = Voice(config.on_delivery)
         self._inbox = Inbox()
-        self._inside = _Inside()
+        self._inside = Inside()
         self._wake_posted = False
         self._flushes = Flushes()
         self._senders = Senders(
@@ -317,18 +318,3 @@ def _why(end: End) -> str:
         return str(_UNSENT)
     concerns = ", which concerns the address and no single event" if judge(end.answer) is Verdict.REJECTED else ""
     return f"{end.batch.envelope.origin}: {end.answer}{concerns}"
-
-
-class _Inside:
-    """Marks that the engine's own state is being changed, so that a signal handler's events take the inbox."""
-
-    __slots__ = ("entered",)
-
-    def __init__(self) -> None:
-        self.entered = 0
-
-    def __enter__(self) -> None:
-        self.entered += 1
-
-    def __exit__(self, *_: object) -> None:
-        self.entered -= 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import gevent
 from gevent import events, monkey
@@ -78,6 +78,19 @@ class HttpTransport:
     def open(self, connections: int) -> Link:
         """Make this process's client; urllib3 is imported by its first request."""
         return _HttpLink(self._config, connections)
+
+
+def transport_of(given: object, http: dict[str, Any]) -> Transport:
+    """The transport that a user gave, or one over HTTP with the settings that the user gave instead.
+
+    Raises:
+        ValueError: it is no transport, or a setting is outside its accepted range.
+    """
+    if given is None:
+        return HttpTransport(**http)
+    if not callable(getattr(given, "open", None)):
+        raise ValueError(f"transport={given!r}: must have open(connections), as HttpTransport() does")
+    return cast(Transport, given)
 
 
 class _HttpLink:

@@ -44,6 +44,9 @@ LAYERS = {
     "_voice": 3,
     "_process": 3,
     "_senders": 3,
+    "_held": 3,
+    "_inside": 2,
+    "_consumer": 3,
     "_engine": 3,
     "_dispatcher": 3,
     "sdk": 4,
@@ -56,7 +59,7 @@ LAYERS = {
 # Third-party names, and the modules that may know them. L0 and L1 know none.
 KNOWN_TO = {
     "gevent": {
-        *("_home", "_threads", "_resolver", "_transport", "_flushes", "_voice", "_senders", "_engine"),
+        *("_home", "_threads", "_resolver", "_transport", "_flushes", "_voice", "_senders", "_engine", "_consumer"),
         *("_tls", "_http_response", "_http_connection", "_http_client"),
         *("queues", "collector", "__main__"),
         "sdk",  # a fork doubles the greenlets that stand for the SDK's threads, and only gevent can end them
@@ -66,7 +69,7 @@ KNOWN_TO = {
     "orjson": {"_json"},
     "optimizely": {"sdk"},
     "gunicorn": {"doctor"},
-    "typing_extensions": {"_config", "_transport", "_dispatcher", "sdk"},  # for type checkers only
+    "typing_extensions": {"_config", "_transport", "_dispatcher", "_consumer", "sdk"},  # for type checkers only
 }
 CLOCKS = {"time", "datetime", "random", "threading", "socket", "asyncio"}
 STDLIB = getattr(sys, "stdlib_module_names", None)

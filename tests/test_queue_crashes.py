@@ -75,8 +75,10 @@ def crash(path: Path, events: int, seed: int, limit: float) -> tuple[Counter[str
     queue.close()
     for member in crew[2:]:
         member.kill()
-    said = {role: Counter(body for each in everyone if each.process.args[4] == role for body in each.said)
-            for role in ("produce", "consume")}
+    said = {
+        role: Counter(body for each in everyone if each.process.args[4] == role for body in each.said)
+        for role in ("produce", "consume")
+    }
     return said["produce"], said["consume"], killed
 
 

@@ -1,0 +1,308 @@
+"""The engine's other door: receives from a queue, delivers through a transport, and acknowledges afterwards."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, Container, Iterable
+
+import gevent
+from gevent import get_hub
+from gevent.event import Event
+
+from gevent_dispatcher._buffer import Buffer
+from gevent_dispatcher._config import CONSUMER_NAMES, Config, ConsumerConfig, sort_settings
+from gevent_dispatcher._held import ConsumerCounters, ConsumerStats, Ticket, word_of
+from gevent_dispatcher._home import Home, get_ident
+from gevent_dispatcher._inside import Inside
+from gevent_dispatcher._policy import End
+from gevent_dispatcher._senders import Senders
+from gevent_dispatcher._stats import Counters
+from gevent_dispatcher._transport import Transport, transport_of
+from gevent_dispatcher._url import Origin, parse
+from gevent_dispatcher._voice import Voice
+from gevent_dispatcher.queues import Message, OpenQueue, Queue, QueueError, QueueUnusable
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from gevent_dispatcher._config import ConsumerSettings
+
+logger = logging.getLogger("gevent_dispatcher")
+
+monotonic = time.monotonic
+
+# Messages that are asked for at once.
+_AT_ONCE = 10
+# A queue that is away is asked again after so many seconds at first, and at most.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0
+# What a killed sender may take to close its socket, in seconds.
+_KILL_TIMEOUT = 0.05
+# What is kept of the time to stop for giving back what was not delivered: a quarter, and in seconds at most.
+_MARGIN, _LONGEST_MARGIN = 0.25, 2.0
+
+
+# Where the SDK sends its events, and so where a message may ask to be sent (its `event_factory`, 5.7.0).
+EVENT_API = ("https://logx.optimizely.com", "https://eu.logx.optimizely.com")
+
+
+class Consumer:
+    """Delivers what is in a queue, in the process and on the hub on which `run` is called.
+
+    A message is acknowledged after a 2xx, and never before. Delivery is at least once: when a consumer is killed, what
+    it held comes again after its lease; a request that was under way may then be sent twice.
+
+    Args:
+        queue: opened by `run`.
+        transport: how requests are delivered; default `HttpTransport()` with the HTTP settings below.
+        destinations: urls to whose scheme, host and port requests may go: whoever can write to the queue could name
+            any. What would go elsewhere goes to the dead letters. Default `EVENT_API`.
+        pool_size: most greenlets sending at once; default 10.
+        lease: seconds for which a message is ours; extended while it is held. Default 60.
+        hold_timeout: longest that a message is held before it is given back, in seconds; default 600.
+        release_delay: seconds before a message that was given back can be received again; default 30.
+        max_held: most messages held at once; default 200.
+        max_held_bytes: bytes of messages held from which on none are received; default 32 MiB.
+        poll_interval: how often an empty queue is asked, in seconds; default 1.
+        backoff_base, backoff_max, on_delivery: as for a dispatcher.
+        close_timeout: seconds that `stop` gives `run` to return; default 10.
+        connect_timeout, read_timeout, request_timeout, headers, ssl_context, proxy: see `HttpTransport`.
+
+    Raises:
+        ValueError: a setting is outside its accepted range, or would be ignored.
+        TypeError: there is no such setting.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        *,
+        transport: Transport | None = None,
+        destinations: Iterable[str] = EVENT_API,
+        **settings: Unpack[ConsumerSettings],
+    ) -> None:
+        own, http = sort_settings(settings, CONSUMER_NAMES, transport is not None)
+        self._config = ConsumerConfig(**own)
+        self._transport = transport_of(transport, http)
+        self._queue = queue
+        self._destinations: Container[Origin] = frozenset(map(_origin, destinations))
+        self._buffer = Buffer(_for_the_engine(self._config), random.uniform)
+        self._inside = Inside()
+        self._sent = Counters()
+        self._counters = ConsumerCounters()
+        self._tickets: dict[int, Ticket] = {}  # by the number of their batch
+        self._finished: list[Ticket] = []  # the queue is to be told
+        self._changed = Event()  # something has ended, or it is time to stop
+        self._is_news = Event()  # there is something to tell the queue
+        self._is_stopping = False
+        self._deadline = float("inf")
+
+    # -- run and stop --------------------------------------------------------------------------------------------------
+
+    def run(self, until_empty: bool = False) -> None:
+        """Deliver until `stop` is called.
+
+        Args:
+            until_empty: or until the queue gives nothing more and what is held has ended, or an origin rests.
+
+        Raises:
+            QueueUnusable: what is there is not a queue.
+        """
+        opened, senders = self._queue.open(), self._make_senders()
+        helpers = [gevent.spawn(self._keep, opened), gevent.spawn(self._tell, opened)]
+        try:
+            self._receive(opened, senders, until_empty)
+            self._finish(senders)
+        finally:
+            gevent.killall(helpers, timeout=_KILL_TIMEOUT)
+            senders.stop(_KILL_TIMEOUT)
+            senders.close()
+            opened.close()
+
+    def _make_senders(self) -> Senders:
+        """They live on the hub of whoever runs this."""
+        engine, home = _for_the_engine(self._config), Home(get_hub(), get_ident())
+        voice = Voice(engine.on_delivery)
+        return Senders(engine, self._transport, home, self._buffer, self._inside, self._sent, voice, self._account)
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Receive no more, finish what is under way, give the rest back; `run` returns within the time. Does not wait.
+
+        Args:
+            timeout: seconds; None takes `close_timeout`.
+        """
+        seconds = self._config.close_timeout if timeout is None else timeout
+        self._deadline = min(self._deadline, monotonic() + seconds)
+        self._is_stopping = True
+        self._changed.set()
+
+    def stats(self) -> ConsumerStats:
+        """What has become of the messages so far."""
+        return self._counters.snapshot(self._held, self._sent.requests, self._sent.retries, self._buffer.splits)
+
+    @property
+    def _held(self) -> int:
+        return len(self._tickets) + len(self._finished)
+
+    # -- in ------------------------------------------------------------------------------------------------------------
+
+    def _receive(self, opened: OpenQueue, senders: Senders, until_empty: bool) -> None:
+        patience = _Patience("receive from")
+        while not self._is_stopping:
+            self._changed.clear()
+            messages = self._ask(opened, patience)
+            for message in messages or ():
+                self._take(message, senders)
+            if messages:
+                continue
+            if until_empty and (self._buffer.rests() or (messages is not None and not self._held)):
+                return
+            self._changed.wait(patience.seconds or self._config.poll_interval)
+
+    def _ask(self, opened: OpenQueue, patience: _Patience) -> list[Message] | None:
+        """Messages; none when there is no room for more, None when the queue did not answer."""
+        room = min(self._config.max_held - self._held, _AT_ONCE)
+        if room <= 0 or self._buffer.bytes >= self._config.max_held_bytes:
+            return []
+        try:
+            messages = opened.receive(room, self._config.lease)
+        except QueueUnusable:
+            raise
+        except QueueError as error:
+            patience.failed(error)
+            return None
+        patience.worked()
+        return messages
+
+    def _take(self, message: Message, senders: Senders) -> None:
+        ticket = Ticket(message.receipt, message.request)
+        self._counters.received += 1
+        if message.request.origin in self._destinations:
+            with self._inside:
+                batch = self._buffer.accept(message.request, ticket, monotonic())
+                self._tickets[batch.number] = ticket
+                senders.attend()
+        else:
+            ticket.dead.append((message.request, f"not an allowed destination: {message.request.origin}"))
+            self._end_of(ticket)
+
+    # -- out -----------------------------------------------------------------------------------------------------------
+
+    def _account(self, end: End) -> None:
+        ticket = end.batch.ticket
+        ticket.note(end)
+        self._counters.delivered_events += end.batch.events if not end.reason else 0
+        if not self._buffer.pieces(end.batch.number):
+            del self._tickets[end.batch.number]
+            self._end_of(ticket)
+
+    def _end_of(self, ticket: Ticket) -> None:
+        self._finished.append(ticket)
+        self._is_news.set()
+
+    def _tell(self, opened: OpenQueue) -> None:
+        """Tell the queue what has ended, many at once: what ends meanwhile is told with the next."""
+        patience = _Patience("settle with")
+        while True:
+            self._is_news.wait()
+            self._is_news.clear()
+            try:
+                self._tell_all(opened)
+            except QueueError as error:
+                patience.failed(error)
+                gevent.sleep(patience.seconds)
+                self._is_news.set()
+            else:
+                patience.worked()
+
+    def _tell_all(self, opened: OpenQueue) -> None:
+        word = word_of(self._finished)
+        if word.ack:
+            opened.ack([ticket.receipt for ticket in word.ack])
+            self._confirmed("acked", word.ack)
+        if word.release:
+            opened.release([ticket.receipt for ticket in word.release], self._config.release_delay)
+            self._confirmed("released", word.release)
+        for reason, tickets in word.bury.items():
+            opened.bury([ticket.receipt for ticket in tickets], reason)
+            self._confirmed("dead", tickets)
+        for ticket in word.replace:
+            opened.replace(ticket.receipt, ticket.left, ticket.dead, self._config.release_delay)
+            self._confirmed("released" if ticket.left else "dead", [ticket])
+
+    def _confirmed(self, count: str, tickets: list[Ticket]) -> None:
+        told = set(map(id, tickets))
+        self._finished = [ticket for ticket in self._finished if id(ticket) not in told]
+        self._counters.confirm(count, tickets)
+        self._changed.set()
+
+    def _keep(self, opened: OpenQueue) -> None:
+        """Hold what is held for longer, waiting and in flight alike."""
+        while True:
+            gevent.sleep(self._config.lease / 3)
+            tickets = [*self._tickets.values(), *self._finished]
+            try:
+                if tickets:
+                    opened.extend([ticket.receipt for ticket in tickets], self._config.lease)
+            except QueueError as error:
+                logger.warning("the lease of %d messages was not extended: %s", len(tickets), error)
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def _finish(self, senders: Senders) -> None:
+        """Wait for what is under way, give the rest back, and have the queue know, as far as time goes."""
+        if self._is_stopping:
+            left = max(self._deadline - monotonic(), 0.0)
+            self._wait_for_the_end(self._deadline - min(left * _MARGIN, _LONGEST_MARGIN))
+        senders.stop(_KILL_TIMEOUT)
+        self._give_up()
+        self._wait_for_the_end(min(self._deadline, monotonic() + _LONGEST_MARGIN))
+        if self._held:
+            logger.warning("%d messages are neither settled nor given back; their leases end by themselves", self._held)
+
+    def _wait_for_the_end(self, deadline: float) -> None:
+        while self._held and monotonic() < deadline:
+            self._changed.clear()
+            self._changed.wait(max(deadline - monotonic(), 0.0))
+
+    def _give_up(self) -> None:
+        for number, ticket in list(self._tickets.items()):
+            ticket.note_left(self._buffer.pieces(number))
+            del self._tickets[number]
+            self._end_of(ticket)
+
+
+class _Patience:
+    """How long to leave a queue alone that is away, and one line in the log about it."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+        self.seconds = 0.0
+
+    def failed(self, error: QueueError) -> None:
+        if not self.seconds:
+            logger.warning("cannot %s the queue (%s: %s); trying again", self._doing, type(error).__name__, error)
+        self.seconds = min(max(self.seconds * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
+
+    def worked(self) -> None:
+        if self.seconds:
+            logger.info("can %s the queue again", self._doing)
+        self.seconds = 0.0
+
+
+def _origin(destination: str) -> Origin:
+    try:
+        return parse(destination).origin
+    except ValueError as error:
+        raise ValueError(f"destinations: {error}; each is like {EVENT_API[0]}") from None
+
+
+def _for_the_engine(config: ConsumerConfig) -> Config:
+    return Config(
+        pool_size=config.pool_size,
+        backoff_base=config.backoff_base,
+        backoff_max=config.backoff_max,
+        delivery_timeout=config.hold_timeout,
+        on_delivery=config.on_delivery,
+    )

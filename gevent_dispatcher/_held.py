@@ -1,0 +1,140 @@
+"""The messages that a consumer holds: what became of their events, and so what becomes of them.
+
+A message is one request, but a request may be taken apart: some of its events are delivered, some are guilty, some
+still wait when time is up. When the last piece has ended, this room says what the queue is to be told. No input or
+output here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Collection, Iterable, NamedTuple
+
+from gevent_dispatcher import _stats
+from gevent_dispatcher._event import Request
+from gevent_dispatcher._lane import Batch
+from gevent_dispatcher._policy import End
+from gevent_dispatcher._stats import Outcome
+
+
+@dataclass(frozen=True)
+class ConsumerStats:
+    """What has become of the messages that a consumer received, at one moment.
+
+    `received == acked + released + dead + held` holds in each snapshot; every term is counted. Counts are messages
+    unless the name says otherwise.
+
+    Attributes:
+        received: taken from the queue.
+        acked: gone from it, because every event was delivered.
+        released: given back, whole or what is left of them, or taken from us because a lease was over.
+        dead: moved to the dead letters, whole or in part.
+        held: waiting, in flight, or done and not yet confirmed by the queue.
+        delivered_events: events that the endpoint took.
+        dead_events: events in dead letters.
+        requests: requests sent, repeated ones included.
+        retries: requests whose events had been sent before.
+        splits: requests that were taken apart.
+    """
+
+    received: int = 0
+    acked: int = 0
+    released: int = 0
+    dead: int = 0
+    held: int = 0
+    delivered_events: int = 0
+    dead_events: int = 0
+    requests: int = 0
+    retries: int = 0
+    splits: int = 0
+
+
+class ConsumerCounters:
+    """The mutable counts of one consumer."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.delivered_events = 0
+        self._dead_events = 0
+        self._ended = {"acked": 0, "released": 0, "dead": 0}
+
+    def confirm(self, how: str, tickets: Collection[Ticket]) -> None:
+        """Count messages of which the queue has been told.
+
+        Args:
+            how: "acked", "released" or "dead".
+            tickets: the messages.
+        """
+        self._ended[how] += len(tickets)
+        self._dead_events += sum(request.events for ticket in tickets for request, _ in ticket.dead)
+
+    def snapshot(self, held: int, requests: int, retries: int, splits: int) -> ConsumerStats:
+        """Freeze the counts, with what is counted elsewhere."""
+        return ConsumerStats(
+            self.received,
+            held=held,
+            delivered_events=self.delivered_events,
+            dead_events=self._dead_events,
+            requests=requests,
+            retries=retries,
+            splits=splits,
+            **self._ended,
+        )
+
+
+class Ticket:
+    """One message that is held.
+
+    Attributes:
+        receipt: proves the lease.
+        request: as it was received.
+        delivered: events that the endpoint took.
+        dead: requests that were refused, each with why.
+        left: requests that were neither delivered nor refused before time was up.
+    """
+
+    __slots__ = ("dead", "delivered", "left", "receipt", "request")
+
+    def __init__(self, receipt: str, request: Request) -> None:
+        self.receipt = receipt
+        self.request = request
+        self.delivered = 0
+        self.dead: list[tuple[Request, str]] = []
+        self.left: list[Request] = []
+
+    def note(self, end: End) -> None:
+        """Write down what became of one piece, or of the whole."""
+        if end.outcome is Outcome.DELIVERED:
+            self.delivered += end.batch.events
+        elif end.reason in (_stats.REJECTED, _stats.TOO_LARGE):
+            self.dead.append((end.batch.request(), f"{end.reason}: {end.answer}"))
+        else:
+            self.left.append(end.batch.request())
+
+    def note_left(self, batches: Iterable[Batch]) -> None:
+        """Write down what is still pending when time is up."""
+        self.left.extend(batch.request() for batch in batches)
+
+
+class Word(NamedTuple):
+    """What a queue is to be told of messages: exactly one of the lists of receipts, or one message with its parts."""
+
+    ack: list[Ticket]
+    release: list[Ticket]
+    bury: dict[str, list[Ticket]]
+    replace: list[Ticket]
+
+
+def word_of(tickets: Iterable[Ticket]) -> Word:
+    """Sort finished messages by what the queue is to be told of them."""
+    word = Word([], [], {}, [])
+    for ticket in tickets:
+        if not ticket.dead and not ticket.left:
+            word.ack.append(ticket)
+        elif not ticket.delivered and not ticket.dead:
+            word.release.append(ticket)
+        elif not ticket.delivered and not ticket.left:
+            word.bury.setdefault(ticket.dead[0][1], []).append(ticket)
+        else:
+            word.replace.append(ticket)
+    return word

@@ -1,0 +1,251 @@
+"""A consumer between a real queue and real endpoints: acknowledged after a 2xx and never before."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+import gevent
+import pytest
+
+from gevent_dispatcher import Consumer, Request
+from gevent_dispatcher._event import Encoder, merge
+from gevent_dispatcher.queues import OpenQueue, QueueUnavailable, SqliteQueue
+from tests.events import log_event, visitor
+from tests.hostile import HostileServer, refusing_port
+from tests.picky import PickyServer
+from tests.waiting import wait_until
+
+Runner = Callable[..., Consumer]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> SqliteQueue:
+    return SqliteQueue(tmp_path / "queue.db")
+
+
+@pytest.fixture
+def queue(recipe: SqliteQueue) -> Iterator[OpenQueue]:
+    opened = recipe.open()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def run(recipe: SqliteQueue) -> Iterator[Runner]:
+    """Run consumers that retry quickly, and see that the accounts of each are right at the end."""
+    running: list[tuple[Consumer, Any]] = []
+
+    def runner(url: str, **settings: Any) -> Consumer:
+        quick = {"backoff_base": 0.01, "backoff_max": 0.05, "poll_interval": 0.02, "release_delay": 0, "proxy": ""}
+        queue = settings.pop("queue", recipe)
+        consumer = Consumer(queue, destinations=[url], **{**quick, **settings})
+        running.append((consumer, gevent.spawn(consumer.run)))
+        return consumer
+
+    yield runner
+    for consumer, greenlet in running:
+        consumer.stop(1)
+        greenlet.join(5)
+        assert greenlet.successful(), greenlet.exception
+        assert_balanced(consumer)
+        assert consumer.stats().held == 0
+
+
+def assert_balanced(consumer: Consumer) -> None:
+    stats = consumer.stats()
+    assert stats.received == stats.acked + stats.released + stats.dead + stats.held
+
+
+def requests(url: str, *batches: list[str]) -> list[Request]:
+    encoder = Encoder()
+    encoded = [[encoder.encode(log_event(url, visitor(name))) for name in names] for names in batches]
+    return [merge(batch[0][0], [each[1] for each in batch]) for batch in encoded]
+
+
+def names(number: int, prefix: str = "v") -> list[str]:
+    return [f"{prefix}{each}" for each in range(number)]
+
+
+def is_empty(queue: OpenQueue) -> bool:
+    status = queue.status()
+    return (status.waiting, status.delayed, status.leased) == (0, 0, 0)
+
+
+def test_what_is_in_the_queue_is_delivered_and_acknowledged(queue: OpenQueue, run: Runner) -> None:
+    with PickyServer(lambda visitors: 204) as server:
+        batches = [names(5, f"b{number}-") for number in range(40)]
+        queue.put(requests(server.url, *batches))
+        consumer = run(server.url)
+        wait_until(lambda: is_empty(queue))
+        assert dict(server.accepted) == {name: 1 for batch in batches for name in batch}
+        wait_until(lambda: consumer.stats().acked == 40)
+        assert (consumer.stats().delivered_events, queue.status().dead) == (200, 0)
+
+
+def test_bodies_pass_as_they_are(queue: OpenQueue, run: Runner) -> None:
+    with HostileServer() as server:
+        (request,) = requests(server.url("status/204"), names(3))
+        queue.put([request._replace(body=(request.body or b"") + b" ")])
+        run(server.url())
+        wait_until(lambda: is_empty(queue))
+        assert server.bodies() == [(request.body or b"") + b" "]
+
+
+@pytest.mark.parametrize(("status", "reason"), [(400, "rejected: status 400"), (413, "too_large: status 413")])
+def test_one_bad_event_is_buried_alone_with_its_reason(queue: OpenQueue, run: Runner, status: int, reason: str) -> None:
+    with PickyServer(lambda visitors: status if "v7" in visitors else 204) as server:
+        queue.put(requests(server.url, names(20), names(10, "w")))
+        consumer = run(server.url)
+        wait_until(lambda: queue.status().dead == 1 and is_empty(queue))
+        assert set(server.accepted) == {*names(20), *names(10, "w")} - {"v7"}
+        assert set(server.accepted.values()) == {1}
+    (letter,) = queue.dead()
+    assert letter.reason == reason
+    assert letter.request is not None
+    assert b'"v7"' in (letter.request.body or b"")
+    wait_until(lambda: consumer.stats().dead == 1)
+    assert consumer.stats().dead_events == 1
+
+
+def test_poison_is_buried_and_its_addresses_are_not_called(queue: OpenQueue, run: Runner) -> None:
+    with PickyServer(lambda visitors: 204) as server, HostileServer() as elsewhere:
+        good = requests(server.url, *[[name] for name in names(50)])
+        (foreign,) = requests(elsewhere.url("v1/events"), ["foreign"])
+        (link_local,) = requests("http://169.254.169.254/latest/meta-data", ["metadata"])
+        queue.put([*good[:20], foreign, *good[20:], link_local])
+        run(server.url)
+        wait_until(lambda: queue.status().dead == 2 and is_empty(queue))
+        assert len(server.accepted) == 50
+        assert elsewhere.received == []
+        assert {letter.reason for letter in queue.dead()} == {
+            f"not an allowed destination: {foreign.origin}",
+            "not an allowed destination: http://169.254.169.254",
+        }
+
+
+def test_an_outage_sends_nothing_to_the_dead_letters(queue: OpenQueue, run: Runner) -> None:
+    with refusing_port() as port:
+        url = f"http://127.0.0.1:{port}/v1/events"
+        queue.put(requests(url, *[[name] for name in names(30)]))
+        consumer = run(url)
+        wait_until(lambda: consumer.stats().requests >= 10)
+        assert consumer.stats().acked == 0
+        consumer.stop(2)
+        wait_until(lambda: consumer.stats().held == 0)
+    status = queue.status()
+    assert (status.waiting + status.delayed, status.leased, status.dead) == (30, 0, 0)
+    assert consumer.stats().released == 30
+
+
+def test_what_is_left_of_a_message_comes_back_as_a_message_of_its_own(queue: OpenQueue, run: Runner) -> None:
+    blocked = gevent.event.Event()
+
+    def answer(visitors: list[str]) -> int:
+        if "v0" in visitors and len(visitors) > 1:
+            return 400
+        if "v0" in visitors:
+            blocked.wait(30)
+        return 204
+
+    with PickyServer(answer) as server:
+        queue.put(requests(server.url, names(8)))
+        consumer = run(server.url)
+        wait_until(lambda: len(server.accepted) == 7)
+        consumer.stop(0.3)
+        wait_until(lambda: consumer.stats().held == 0)
+        (message,) = queue.receive(10, 60)
+        assert message.request.events == 1
+        assert b'"v0"' in (message.request.body or b"")
+        assert consumer.stats().released == 1
+        blocked.set()
+
+
+def test_a_lease_is_extended_while_a_message_is_held(queue: OpenQueue, run: Runner) -> None:
+    blocked = gevent.event.Event()
+
+    def answer(visitors: list[str]) -> int:
+        blocked.wait(30)
+        return 204
+
+    with PickyServer(answer) as server:
+        queue.put(requests(server.url, ["v"]))
+        run(server.url, lease=1.0, request_timeout=60, read_timeout=60)
+        wait_until(lambda: queue.status().leased == 1)
+        first = wait_until(lambda: extended(queue, 1.5))
+        assert first
+        blocked.set()
+        wait_until(lambda: is_empty(queue))
+    assert server.accepted["v"] == 1
+
+
+def extended(queue: OpenQueue, seconds: float) -> bool:
+    """Whether a message of one second's lease is still held after so many."""
+    return queue.status().leased == 1 and queue.status().oldest_age > seconds
+
+
+class Moody:
+    """A queue that is away for some calls."""
+
+    def __init__(self, queue: OpenQueue, failures: int) -> None:
+        self._queue = queue
+        self._failures = failures
+
+    def open(self) -> Moody:
+        return self
+
+    def close(self) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any) -> Any:
+            if self._failures:
+                self._failures -= 1
+                raise QueueUnavailable("away")
+            return getattr(self._queue, name)(*arguments)
+
+        return call
+
+
+def test_a_queue_that_is_away_is_asked_again_and_said_once(
+    queue: OpenQueue, run: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    with PickyServer(lambda visitors: 204) as server:
+        queue.put(requests(server.url, *[[name] for name in names(5)]))
+        run(server.url, queue=Moody(queue, 2))
+        wait_until(lambda: is_empty(queue))
+        assert dict(server.accepted) == dict.fromkeys(names(5), 1)
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        "cannot receive from the queue (QueueUnavailable: away); trying again"
+    ]
+
+
+def test_it_runs_until_the_queue_is_empty(queue: OpenQueue, recipe: SqliteQueue) -> None:
+    with PickyServer(lambda visitors: 204) as server:
+        queue.put(requests(server.url, *[[name] for name in names(25)]))
+        consumer = Consumer(recipe, destinations=[server.url], proxy="", poll_interval=0.02)
+        with gevent.Timeout(20):
+            consumer.run(until_empty=True)
+        assert len(server.accepted) == 25
+    assert consumer.stats().acked == 25
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lease": 0.5}, "lease=0.5: must be a number of seconds from 1.0 to 43200"),
+        ({"destinations": ["nonsense"]}, "destinations: the url's scheme is not http or https"),
+        ({"backoff_base": 2, "backoff_max": 1}, "backoff_max=1: must not be below"),
+        ({"transport": object()}, "must have open"),
+        ({"on_delivery": 3}, "on_delivery=3"),
+    ],
+)
+def test_a_wrong_setting_is_said_at_once(recipe: SqliteQueue, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Consumer(recipe, **settings)
+
+
+def test_an_unknown_setting_is_said_with_the_nearest(recipe: SqliteQueue) -> None:
+    with pytest.raises(TypeError, match="did you mean 'lease'"):
+        Consumer(recipe, leese=3)  # type: ignore[call-arg]  # what is tested
