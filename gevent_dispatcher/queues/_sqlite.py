@@ -13,7 +13,7 @@ from gevent_dispatcher._threads import gate
 from gevent_dispatcher.queues import _limits
 from gevent_dispatcher.queues._job import Job
 from gevent_dispatcher.queues._protocol import DeadLetter, Message, OpenQueue, Status
-from gevent_dispatcher.queues._receipt import TOKEN_BITS, Receipt, parse
+from gevent_dispatcher.queues._receipt import TOKEN_BITS, parse
 from gevent_dispatcher.queues._thread import Session, Worker
 
 T = TypeVar("T")
@@ -118,7 +118,7 @@ class _OpenSqliteQueue:
                 return []
             return store.write(job, lambda *now: session.tasks.receive(*now, most, lease, token))
 
-        return list(self._worker.call(work))
+        return self._worker.call(work)
 
     def extend(self, receipts: Sequence[str], lease: float) -> list[str]:
         _limits.check_lease(lease)
@@ -171,11 +171,18 @@ class _OpenSqliteQueue:
         return int(total)
 
     def _settle(self, task: str, texts: Sequence[str], *arguments: Any) -> list[str]:
-        parsed = {text: parse(text) for text in texts}
-        receipts = [receipt for receipt in parsed.values() if receipt is not None]
-        stale: list[Receipt] = self._write(task, receipts, *arguments) if receipts else []
-        lost = set(stale)
-        return [text for text, receipt in parsed.items() if receipt is None or receipt in lost]
+        if not texts:
+            return []
+        given = list(texts)
+
+        def work(session: Any, job: Job) -> list[str]:
+            store = session.store
+            parsed = {text: parse(text) for text in given}
+            receipts = [receipt for receipt in parsed.values() if receipt is not None]
+            stale = set(store.write(job, lambda *now: getattr(session.tasks, task)(*now, receipts, *arguments)))
+            return [text for text, receipt in parsed.items() if receipt is None or receipt in stale]
+
+        return self._worker.call(work)
 
     def _read(self, task: str, *arguments: Any) -> Any:
         def work(session: Any, job: Job) -> Any:
