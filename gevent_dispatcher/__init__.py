@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gevent_dispatcher._retry import Answer
     from gevent_dispatcher._stats import Delivery, Outcome, Stats
     from gevent_dispatcher._transport import HttpTransport, Link, Transport
-    from gevent_dispatcher.queues import Queue, QueueError, SqliteQueue
+    from gevent_dispatcher.queues import Queue, QueueError, QueueTransport, SqliteQueue
 
 __all__ = [
     "Answer",
@@ -36,6 +36,7 @@ __all__ = [
     "Outcome",
     "Queue",
     "QueueError",
+    "QueueTransport",
     "Request",
     "SqliteQueue",
     "Stats",
@@ -56,6 +57,7 @@ _HOMES = {
     "Outcome": "_stats",
     "Queue": "queues",
     "QueueError": "queues",
+    "QueueTransport": "queues",
     "Request": "_event",
     "SqliteQueue": "queues",
     "Stats": "_stats",

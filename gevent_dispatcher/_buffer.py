@@ -288,6 +288,44 @@ class Buffer:
         lane.prepend(*batches)
         self._expire_later(batches[0])
 
+    # -- lent to whoever stores batches elsewhere ----------------------------------------------------------------------
+
+    def lend(self, batch: Batch) -> None:
+        """Have a batch that is not in flight neither sent nor expire; it is settled, or taken back, later."""
+        batch.in_flight = True
+        self._leave_open(batch)
+
+    def lend_oldest(self, size: int) -> list[Batch]:
+        """Lend the oldest batches that are closed and not in flight.
+
+        Args:
+            size: bytes from which on it is enough.
+        """
+        chosen: list[Batch] = []
+        for batch in sorted(self._closed(), key=lambda each: each.number):
+            self.lend(batch)
+            chosen.append(batch)
+            size -= batch.size
+            if size <= 0:
+                break
+        for lane in self._lanes.values():
+            lane.remove_lent()
+        return chosen
+
+    def take_back(self, batches: list[Batch]) -> None:
+        """Have batches that `lend_oldest` gave go next after all."""
+        for batch in reversed(batches):
+            batch.in_flight = False
+            self._give_back(self._lane(batch), batch)
+
+    def _closed(self) -> Iterator[Batch]:
+        for lane in self._lanes.values():
+            yield from lane.resting()
+
+    def _leave_open(self, batch: Batch) -> None:
+        if self._open.get(batch.envelope) is batch:
+            del self._open[batch.envelope]
+
     def settle(self, batch: Batch) -> None:
         """Forget a batch: its events have ended."""
         batch.is_settled = True
@@ -296,8 +334,7 @@ class Buffer:
             self._pending[batch.number] = others
         else:
             del self._pending[batch.number]
-        if self._open.get(batch.envelope) is batch:
-            del self._open[batch.envelope]
+        self._leave_open(batch)
         self._weigh(-batch.events, -batch.size)
 
     # -- time ----------------------------------------------------------------------------------------------------------
@@ -377,8 +414,6 @@ class Buffer:
         """Whether the breaker of any origin is open."""
         return any(lane.breaker.is_open for lane in self._lanes.values())
 
-    def drain(self) -> list[Batch]:
+    def everything(self) -> list[Batch]:
         """All batches that are not settled, in flight ones included, for the final account."""
-        self._open.clear()
-        self._lanes.clear()
         return [batch for batches in self._pending.values() for batch in batches]

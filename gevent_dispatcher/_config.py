@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import re
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypedDict
 
     from gevent_dispatcher._stats import Delivery
+    from gevent_dispatcher.queues import Queue
 
 # RFC 9110, section 5.6.2: the characters that a header's name may have.
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
@@ -89,11 +91,16 @@ class Config:
     close_timeout: float = _seconds(3.0, 0, 3600)
     # Called by senders, with one Delivery for each request that was settled.
     on_delivery: Callable[[Delivery], None] | None = None
+    # Where to put what cannot be delivered now, instead of dropping it: a path, or a queue.
+    spool: Any = None
 
     def __post_init__(self) -> None:
         _check_numbers(self)
         _check_backoff(self.backoff_base, self.backoff_max)
         _check_hook(self.on_delivery)
+        is_path = isinstance(self.spool, (str, os.PathLike)) and bool(os.fspath(self.spool))
+        if self.spool is not None and not is_path and not callable(getattr(self.spool, "open", None)):
+            raise ValueError(f"spool={self.spool!r}: must be the path of a file, or a queue such as SqliteQueue(path)")
 
 
 @dataclass(frozen=True)
@@ -268,3 +275,4 @@ if TYPE_CHECKING:
         backoff_max: float
         close_timeout: float
         on_delivery: Callable[[Delivery], None] | None
+        spool: str | os.PathLike[str] | Queue | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from typing import TYPE_CHECKING, Container, Iterable
+from typing import TYPE_CHECKING, Any, Iterable
 
 import gevent
 from gevent import get_hub
@@ -14,7 +14,7 @@ from gevent.event import Event
 from gevent_dispatcher._buffer import Buffer
 from gevent_dispatcher._config import CONSUMER_NAMES, Config, ConsumerConfig, sort_settings
 from gevent_dispatcher._held import ConsumerCounters, ConsumerStats, Ticket, word_of
-from gevent_dispatcher._home import Home, get_ident
+from gevent_dispatcher._home import Home, end_at_once, get_ident
 from gevent_dispatcher._inside import Inside
 from gevent_dispatcher._policy import End
 from gevent_dispatcher._senders import Senders
@@ -57,7 +57,8 @@ class Consumer:
         queue: opened by `run`.
         transport: how requests are delivered; default `HttpTransport()` with the HTTP settings below.
         destinations: urls to whose scheme, host and port requests may go: whoever can write to the queue could name
-            any. What would go elsewhere goes to the dead letters. Default `EVENT_API`.
+            any. What would go elsewhere goes to the dead letters. Default `EVENT_API`; None lets them go anywhere, and
+            is for queues to which nobody else can write.
         pool_size: most greenlets sending at once; default 10.
         lease: seconds for which a message is ours; extended while it is held. Default 60.
         hold_timeout: longest that a message is held before it is given back, in seconds; default 600.
@@ -79,14 +80,14 @@ class Consumer:
         queue: Queue,
         *,
         transport: Transport | None = None,
-        destinations: Iterable[str] = EVENT_API,
+        destinations: Iterable[str] | None = EVENT_API,
         **settings: Unpack[ConsumerSettings],
     ) -> None:
         own, http = sort_settings(settings, CONSUMER_NAMES, transport is not None)
         self._config = ConsumerConfig(**own)
         self._transport = transport_of(transport, http)
         self._queue = queue
-        self._destinations: Container[Origin] = frozenset(map(_origin, destinations))
+        self._destinations = None if destinations is None else frozenset(map(_origin, destinations))
         self._buffer = Buffer(_for_the_engine(self._config), random.uniform)
         self._inside = Inside()
         self._sent = Counters()
@@ -95,7 +96,10 @@ class Consumer:
         self._finished: list[Ticket] = []  # the queue is to be told
         self._changed = Event()  # something has ended, or it is time to stop
         self._is_news = Event()  # there is something to tell the queue
+        self._helpers: list[Any] = []
+        self._senders: Senders | None = None
         self._is_stopping = False
+        self._is_abandoned = False
         self._deadline = float("inf")
 
     # -- run and stop --------------------------------------------------------------------------------------------------
@@ -110,15 +114,17 @@ class Consumer:
             QueueUnusable: what is there is not a queue.
         """
         opened, senders = self._queue.open(), self._make_senders()
-        helpers = [gevent.spawn(self._keep, opened), gevent.spawn(self._tell, opened)]
+        self._helpers = [gevent.spawn(self._keep, opened), gevent.spawn(self._tell, opened)]
+        self._senders = senders
         try:
             self._receive(opened, senders, until_empty)
             self._finish(senders)
         finally:
-            gevent.killall(helpers, timeout=_KILL_TIMEOUT)
-            senders.stop(_KILL_TIMEOUT)
-            senders.close()
-            opened.close()
+            if not self._is_abandoned:
+                gevent.killall(self._helpers, timeout=_KILL_TIMEOUT)
+                senders.stop(_KILL_TIMEOUT)
+                senders.close()
+                opened.close()
 
     def _make_senders(self) -> Senders:
         """They live on the hub of whoever runs this."""
@@ -136,6 +142,14 @@ class Consumer:
         self._deadline = min(self._deadline, monotonic() + seconds)
         self._is_stopping = True
         self._changed.set()
+
+    def abandon(self) -> None:
+        """In a fork's child, before its hub runs: all of this belongs to the parent. Cheap, and starts nothing."""
+        self._is_abandoned = self._is_stopping = True
+        if self._senders is not None:
+            self._senders.abandon()
+        for helper in self._helpers:
+            end_at_once(helper)
 
     def stats(self) -> ConsumerStats:
         """What has become of the messages so far."""
@@ -178,7 +192,7 @@ class Consumer:
     def _take(self, message: Message, senders: Senders) -> None:
         ticket = Ticket(message.receipt, message.request)
         self._counters.received += 1
-        if message.request.origin in self._destinations:
+        if self._destinations is None or message.request.origin in self._destinations:
             with self._inside:
                 batch = self._buffer.accept(message.request, ticket, monotonic())
                 self._tickets[batch.number] = ticket

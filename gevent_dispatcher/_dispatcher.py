@@ -53,6 +53,8 @@ class GeventEventDispatcher:
         backoff_base: upper bound of the first backoff, in seconds; default 0.5.
         backoff_max: upper bound of any backoff, in seconds; default 30.
         close_timeout: seconds that the exit handler may spend; also the default of flush and close. Default 3.
+        spool: a path or a queue: where to put what cannot be delivered now, instead of dropping it. Any process that
+            has the same spool delivers it later.
         on_delivery: called by senders with one `Delivery` for each settled request.
         connect_timeout, read_timeout, request_timeout, headers, ssl_context, proxy: see `HttpTransport`.
 
@@ -152,6 +154,7 @@ class GeventEventDispatcher:
         winner = self._engines.setdefault(engine.pid, engine)
         if winner is engine:
             _process.enlist(engine)
+            engine.begin()
         self._engine = winner
         return winner
 

@@ -22,9 +22,11 @@ from gevent_dispatcher._flushes import Flushes
 from gevent_dispatcher._home import Home, Unreachable, get_ident
 from gevent_dispatcher._inbox import Inbox
 from gevent_dispatcher._inside import Inside
+from gevent_dispatcher._lane import Batch
 from gevent_dispatcher._policy import End
 from gevent_dispatcher._retry import Answer, Verdict, judge
 from gevent_dispatcher._senders import Senders, delivery
+from gevent_dispatcher._spool import Spool, kept_for_the_end
 from gevent_dispatcher._stats import Counters, Outcome, Stats
 from gevent_dispatcher._transport import Transport
 from gevent_dispatcher._voice import Voice
@@ -69,12 +71,21 @@ class Engine:
         self._inside = Inside()
         self._wake_posted = False
         self._flushes = Flushes()
+        self._spool: Spool | None = None
+        if config.spool is not None:
+            self._spool = Spool(config, transport, self._buffer, self._inside, self._settled)
+        rescue = self._spool.rescue if self._spool else _rescue_nothing
         self._senders = Senders(
-            config, transport, home, self._buffer, self._inside, self._counters, self._voice, self._account
+            config, transport, home, self._buffer, self._inside, self._counters, self._voice, self._account, rescue
         )
         self._had_last_attempt = False
         self._exit_deadline: float | None = None
         self._closers = 0
+
+    def begin(self) -> None:
+        """It is the engine of its process: see what is left in the spool."""
+        if self._spool is not None:
+            self._home.soon(self._spool.look)
 
     # -- the door: any thread, never waits, never switches, never raises -----------------------------------------------
 
@@ -99,7 +110,7 @@ class Engine:
         try:
             self._counters.dispatched += 1
             if buffer.add(encoded, monotonic):
-                self._senders.attend()
+                self._attend()
         finally:
             inside.entered = 0
         return None
@@ -149,7 +160,12 @@ class Engine:
         else:
             self._counters.dispatched += 1
             if self._buffer.add(encoded, monotonic):
-                self._senders.attend()
+                self._attend()
+
+    def _attend(self) -> None:
+        self._senders.attend()
+        if self._spool is not None:
+            self._spool.attend()
 
     def _drop(self, refusal: tuple[str, str]) -> None:
         """Count an event that is not let in, and have a sender say so if that is news."""
@@ -164,10 +180,24 @@ class Engine:
         """Count the events of a batch that has ended; the buffer has forgotten it."""
         if end.outcome is Outcome.DELIVERED:
             self._counters.delivered += end.batch.events
+            if self._spool is not None:
+                self._spool.look()
+        elif end.outcome is Outcome.SPOOLED:
+            self._counters.spooled += end.batch.events
         else:
             self._counters.dropped[end.reason] += end.batch.events
             self._voice.notices.is_news(end.reason, _why(end))
         self._flushes.tell(self._buffer.oldest)
+
+    def _settled(self, ends: list[End]) -> None:
+        """The spool has settled them: count them, and tell the hook, which may wait."""
+        with self._inside:
+            for end in ends:
+                self._account(end)
+        if self._ended:
+            gevent.spawn(self._senders.tell, ends)  # there is no time to wait for it
+        else:
+            self._senders.tell(ends)
 
     def stats(self) -> Stats:
         """A consistent snapshot, from any thread."""
@@ -255,7 +285,7 @@ class Engine:
         self._closers += 1
         done = False
         try:
-            done = self._ended or self._flush(deadline, last_attempt=True)
+            done = self._ended or self._flush(deadline - self._kept(deadline), last_attempt=True)
         finally:
             self._closers -= 1
             if done or not self._closers:
@@ -264,9 +294,10 @@ class Engine:
 
     def _drain(self, deadline: float, end: bool) -> bool:
         try:
-            self._flush(deadline, last_attempt=True)
-            while self._buffer.events and monotonic() < deadline and self._home.can_wait():
-                self._flush(deadline)
+            until = deadline - self._kept(deadline)
+            self._flush(until, last_attempt=True)
+            while self._buffer.events and monotonic() < until and self._home.can_wait():
+                self._flush(until)
             return self._buffer.events == 0
         finally:
             if end:
@@ -283,16 +314,27 @@ class Engine:
         self._closed = self._ended = True
         try:
             self._senders.stop(_KILL_TIMEOUT)
+            self._store_the_rest(deadline)
         finally:
             rest = self._count_the_rest()
             self._voice.drops(self._counters.dropped, everything=True)
             self._senders.close()
             self._tell_of_the_rest(rest, deadline)
 
+    def _kept(self, deadline: float) -> float:
+        """What of the time to close is kept for the spool, in seconds."""
+        return kept_for_the_end(deadline - monotonic()) if self._spool is not None else 0.0
+
+    def _store_the_rest(self, deadline: float) -> None:
+        if self._spool is not None and self._home.can_wait():
+            with self._inside:
+                self._inbox.collect()
+            self._spool.finish(max(deadline - monotonic(), _KILL_TIMEOUT))
+
     def _count_the_rest(self) -> list[End]:
         with self._inside:
             self._inbox.collect()
-            rest = [End(batch, Outcome.DROPPED, _stats.CLOSED, _UNSENT) for batch in self._buffer.drain()]
+            rest = [End(batch, Outcome.DROPPED, _stats.CLOSED, _UNSENT) for batch in self._buffer.everything()]
             for end in rest:
                 self._buffer.settle(end.batch)
                 self._account(end)
@@ -311,6 +353,12 @@ class Engine:
         self._closed = self._ended = True
         if get_ident() == self._home.ident:
             self._senders.abandon()
+            if self._spool is not None:
+                self._spool.abandon()
+
+
+def _rescue_nothing(batch: Batch) -> bool:
+    return False
 
 
 def _why(end: End) -> str:

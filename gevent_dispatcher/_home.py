@@ -217,3 +217,15 @@ def forget() -> None:
     _thread_homes.clear()
     if get_ident() != MAIN_THREAD_IDENT:
         _main_hub = None
+
+
+def end_at_once(greenlet: Any) -> None:
+    """In a fork's child, before its hub runs: what the parent's loop still has queued would resume the greenlet, and
+    that would use a socket or a file which is the parent's too.
+    """
+    if greenlet is getcurrent():
+        greenlet.kill(block=False)
+    else:
+        greenlet.unlink_all()  # they would be told by the hub, which must not be asked for anything here
+        greenlet.parent = getcurrent()
+        greenlet.throw(gevent.GreenletExit)

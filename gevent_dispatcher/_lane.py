@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any, NamedTuple
 
 from gevent_dispatcher._body import take_apart
@@ -33,7 +33,7 @@ class Batch:
         failures: how often in a row it itself failed for a time.
         blame: how many of these while the origin was otherwise well.
         is_piece: it is what became of a batch that was split.
-        in_flight: it was taken and is neither settled nor back.
+        in_flight: it was taken or lent, and is neither settled nor back.
         is_probe: it was sent to see whether the origin answers again.
         is_settled: its events have ended.
         rest: what it was split off from, and what waits for its fate.
@@ -69,6 +69,11 @@ class Batch:
     def events(self) -> int:
         """How many events it holds."""
         return self.sealed or len(self.parts)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether what a lane has of it is out of date: its events have ended, or somebody has borrowed it."""
+        return self.is_settled or self.in_flight
 
     @property
     def is_suspect(self) -> bool:
@@ -164,6 +169,17 @@ class Lane:
                 staying.append(entry)  # popped in order, so this is a heap
         self._waiting = staying
 
+    def resting(self) -> list[Batch]:
+        """The batches that are here."""
+        waiting = [entry.batch for entry in self._waiting]
+        return [batch for batch in (*self._ready, *waiting) if not batch.is_gone]
+
+    def remove_lent(self) -> None:
+        """Forget the batches that somebody has borrowed: they may come back, and then must not be here twice."""
+        self._ready = deque(batch for batch in self._ready if not batch.is_gone)
+        self._waiting = [entry for entry in self._waiting if not entry.batch.is_gone]
+        heapify(self._waiting)
+
     # -- out -----------------------------------------------------------------------------------------------------------
 
     def is_due(self, now: float) -> bool:
@@ -199,7 +215,7 @@ class Lane:
 
     def _least_tried(self) -> Batch:
         """What is sent as a probe should not be what failed again and again: that may be its own fault."""
-        batch = min((each for each in self._ready if not each.is_settled), key=lambda each: each.attempts)
+        batch = min((each for each in self._ready if not each.is_gone), key=lambda each: each.attempts)
         self._ready.remove(batch)
         return batch
 
@@ -209,9 +225,9 @@ class Lane:
 
     def _skip_settled(self) -> None:
         """What expired here is skipped when its turn comes."""
-        while self._ready and self._ready[0].is_settled:
+        while self._ready and self._ready[0].is_gone:
             self._ready.popleft()
-        while self._waiting and self._waiting[0].batch.is_settled:
+        while self._waiting and self._waiting[0].batch.is_gone:
             heappop(self._waiting)
 
     # -- what became of it ---------------------------------------------------------------------------------------------

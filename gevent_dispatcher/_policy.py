@@ -43,12 +43,20 @@ class Policy:
         config: `backoff_base` and `backoff_max` are read.
         buffer: what is pending.
         chance: `random.uniform` or like it.
+        rescue: takes over a batch whose time is up, and tells whether it did; then the batch is lent.
     """
 
-    def __init__(self, config: Config, buffer: Buffer, chance: Callable[[float, float], float]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        buffer: Buffer,
+        chance: Callable[[float, float], float],
+        rescue: Callable[[Batch], bool] = lambda batch: False,
+    ) -> None:
         self._config = config
         self._buffer = buffer
         self._chance = chance
+        self._rescue = rescue
         self._refusals = Refusals()
 
     def conclude(self, batch: Batch, answer: Answer, now: float, wall_clock: float) -> list[End]:
@@ -83,7 +91,10 @@ class Policy:
         Args:
             now: monotonic seconds.
         """
-        return [self._end(batch, Outcome.DROPPED, _stats.EXPIRED, _OUT_OF_TIME) for batch in self._buffer.expired(now)]
+        return [end for batch in self._buffer.expired(now) for end in self._out_of_time(batch, _OUT_OF_TIME)]
+
+    def _out_of_time(self, batch: Batch, answer: Answer) -> list[End]:
+        return [] if self._rescue(batch) else [self._end(batch, Outcome.DROPPED, _stats.EXPIRED, answer)]
 
     def _refused(self, batch: Batch, answer: Answer) -> list[End]:
         """Some event in it is at fault: take it apart until that one stands alone."""
@@ -105,7 +116,7 @@ class Policy:
         self._buffer.failed(batch, now, asked or 0.0, may_be_the_events_fault(answer))
         deadline = self._buffer.deadline(batch)
         if now >= deadline:
-            return [self._end(batch, Outcome.DROPPED, _stats.EXPIRED, answer)]
+            return self._out_of_time(batch, answer)
         if batch.is_suspect and self._buffer.unseal(batch):
             self._buffer.halve(batch)
         else:

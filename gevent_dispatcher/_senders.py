@@ -17,7 +17,7 @@ from gevent.pool import Pool
 
 from gevent_dispatcher._buffer import Buffer
 from gevent_dispatcher._config import Config
-from gevent_dispatcher._home import Home
+from gevent_dispatcher._home import Home, end_at_once
 from gevent_dispatcher._lane import Batch
 from gevent_dispatcher._policy import End, Policy
 from gevent_dispatcher._retry import Answer, Verdict, judge
@@ -43,6 +43,7 @@ class Senders:
         counters: requests and retries are counted there.
         voice: what is said.
         account: closes the account of a batch; must not switch.
+        rescue: takes over a batch whose time is up, if it can; must not switch.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Senders:
         counters: Counters,
         voice: Voice,
         account: Callable[[End], None],
+        rescue: Callable[[Batch], bool] = lambda batch: False,
     ) -> None:
         self._config = config
         self._transport = transport
@@ -64,7 +66,7 @@ class Senders:
         self._counters = counters
         self._voice = voice
         self._account = account
-        self._policy = Policy(config, buffer, random.uniform)
+        self._policy = Policy(config, buffer, random.uniform, rescue)
         self._pool = Pool(config.pool_size)
         self._fresh: Any = None  # a sender that was started and has not run yet
         self._link: Link | None = None
@@ -117,7 +119,7 @@ class Senders:
         self._ended = True
         self._disarm()
         for sender in list(self._pool):
-            _end_at_once(sender)
+            end_at_once(sender)
 
     # -- the timer -----------------------------------------------------------------------------------------------------
 
@@ -245,15 +247,3 @@ def delivery(end: End) -> Delivery:
         tuple(batch.parts),
         (envelope.prefix, envelope.suffix),
     )
-
-
-def _end_at_once(sender: Any) -> None:
-    """In a fork's child, before its hub runs: what the parent's loop still has queued would resume the sender, and that
-    would use a socket which is the parent's too.
-    """
-    if sender is gevent.getcurrent():
-        sender.kill(block=False)
-    else:
-        sender.unlink_all()  # they would be told by the hub, which must not be asked for anything here
-        sender.parent = gevent.getcurrent()
-        sender.throw(gevent.GreenletExit)

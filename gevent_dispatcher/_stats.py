@@ -21,6 +21,7 @@ class Outcome(str, Enum):
     """How an event ends, exactly once."""
 
     DELIVERED = "delivered"
+    SPOOLED = "spooled"
     DROPPED = "dropped"
 
 

@@ -406,7 +406,7 @@ class Conservation(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "buffer"):
-            parts = [part for batch in self.buffer.drain() for part in batch.parts]
+            parts = [part for batch in self.buffer.everything() for part in batch.parts]
             assert sorted(parts) == sorted(self.pending)
 
 

@@ -44,6 +44,7 @@ LAYERS = {
     "_voice": 3,
     "_process": 3,
     "_senders": 3,
+    "_spool": 3,
     "_held": 3,
     "_inside": 2,
     "_consumer": 3,
@@ -59,7 +60,18 @@ LAYERS = {
 # Third-party names, and the modules that may know them. L0 and L1 know none.
 KNOWN_TO = {
     "gevent": {
-        *("_home", "_threads", "_resolver", "_transport", "_flushes", "_voice", "_senders", "_engine", "_consumer"),
+        *(
+            "_home",
+            "_threads",
+            "_resolver",
+            "_transport",
+            "_flushes",
+            "_voice",
+            "_senders",
+            "_engine",
+            "_consumer",
+            "_spool",
+        ),
         *("_tls", "_http_response", "_http_connection", "_http_client"),
         *("queues", "collector", "__main__"),
         "sdk",  # a fork doubles the greenlets that stand for the SDK's threads, and only gevent can end them

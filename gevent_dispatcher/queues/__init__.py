@@ -15,6 +15,7 @@ from gevent_dispatcher.queues._protocol import (
     Status,
 )
 from gevent_dispatcher.queues._sqlite import SqliteQueue
+from gevent_dispatcher.queues._transport import QueueTransport
 
 __all__ = [
     "DeadLetter",
@@ -23,6 +24,7 @@ __all__ = [
     "Queue",
     "QueueError",
     "QueueFull",
+    "QueueTransport",
     "QueueUnavailable",
     "QueueUncertain",
     "QueueUnusable",

@@ -1,0 +1,269 @@
+"""Where an engine puts what it cannot deliver now, and from where it is delivered later, by whichever process.
+
+In normal operation nothing here touches the disk. What is stored is no longer the engine's: it is counted as spooled.
+Everything happens at the engine's home, and what waits does so in greenlets of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from contextlib import AbstractContextManager
+from typing import Any, Callable
+
+import gevent
+
+from gevent_dispatcher import _stats
+from gevent_dispatcher._buffer import Buffer
+from gevent_dispatcher._config import Config
+from gevent_dispatcher._consumer import Consumer
+from gevent_dispatcher._home import end_at_once
+from gevent_dispatcher._lane import Batch
+from gevent_dispatcher._policy import End
+from gevent_dispatcher._retry import Answer
+from gevent_dispatcher._stats import Outcome
+from gevent_dispatcher._transport import Transport
+from gevent_dispatcher.queues import OpenQueue, Queue, QueueError, QueueFull, SqliteQueue
+
+logger = logging.getLogger("gevent_dispatcher")
+
+monotonic = time.monotonic
+
+# The spool is looked at no more often, in seconds; and a spool that could not be used is left alone for as long.
+_INTERVAL = 5.0
+# While something is known to be there, and the endpoint is not known to be well, it is looked at less and less often.
+_LONGEST_PAUSE = 60.0
+# The oldest are moved to the spool from three quarters full on, until half is free.
+_CROWDED, _ROOMY = 0.75, 0.5
+# Bytes that are stored in one go: enough for one commit to be cheap, and soon done.
+_PORTION = 4 * 1024 * 1024
+# What is kept of the time to close for the last commit: a third, and in seconds at most.
+_SHARE, _LONGEST_SHARE = 1 / 3, 1.0
+
+_STORED = Answer()
+_OUT_OF_TIME = Answer(error="not delivered in time, and not spooled")
+
+
+def kept_for_the_end(seconds: float) -> float:
+    """What of the time to close, in seconds, is not for delivering but for the last commit."""
+    return min(max(seconds, 0.0) * _SHARE, _LONGEST_SHARE)
+
+
+class Spool:
+    """One engine's side of a durable queue.
+
+    Args:
+        config: the dispatcher's settings; `spool` is a path or a queue.
+        transport: how what was spooled is delivered.
+        buffer: whose batches may be stored.
+        inside: entered while the buffer is being changed.
+        settled: accounts for batches, and tells the hook; may wait.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        transport: Transport,
+        buffer: Buffer,
+        inside: AbstractContextManager[None],
+        settled: Callable[[list[End]], None],
+    ) -> None:
+        place = config.spool
+        self._path = os.path.abspath(place) if isinstance(place, (str, os.PathLike)) else None
+        self._queue: Queue = place if self._path is None else SqliteQueue(self._path)
+        self._config = config
+        self._transport = transport
+        self._buffer = buffer
+        self._inside = inside
+        self._settled = settled
+        self._opened: OpenQueue | None = None
+        self._expired: list[Batch] = []
+        self._storing: Any = None
+        self._reading: Any = None
+        self._reading_due = 0.0
+        self._consumer: Consumer | None = None
+        self._next_look = 0.0
+        self._pause = _INTERVAL
+        self._holds = False  # as far as is known
+        self._away_until = 0.0
+        self._is_ended = False
+
+    # -- in ------------------------------------------------------------------------------------------------------------
+
+    def attend(self) -> None:
+        """The buffer has grown: see that the oldest go to the spool before it is full."""
+        if self._storing is None and not self._is_ended and self._is_crowded(_CROWDED) and not self._is_away():
+            self._storing = gevent.spawn(self._store_until_roomy)
+
+    def rescue(self, batch: Batch) -> bool:
+        """Take over a batch whose time is up, to store it; False when that cannot be done."""
+        if self._is_ended or self._is_away():
+            return False
+        self._buffer.lend(batch)
+        self._expired.append(batch)
+        if self._storing is None:
+            self._storing = gevent.spawn(self._store_until_roomy)
+        return True
+
+    def _is_crowded(self, share: float) -> bool:
+        config, buffer = self._config, self._buffer
+        return buffer.events >= config.buffer_events * share or buffer.bytes >= config.buffer_bytes * share
+
+    def _is_away(self) -> bool:
+        return monotonic() < self._away_until
+
+    def _store_until_roomy(self) -> None:
+        try:
+            while self._store_expired() or self._store_oldest():
+                pass
+        finally:
+            self._storing = None
+
+    def _store_expired(self) -> bool:
+        batches, self._expired = self._expired, []
+        if not batches:
+            return False
+        lost = self._store(batches)
+        self._end(lost, Outcome.DROPPED, _stats.EXPIRED, _OUT_OF_TIME)
+        return True
+
+    def _store_oldest(self) -> bool:
+        if self._is_ended or not self._is_crowded(_ROOMY) or self._is_away():
+            return False
+        with self._inside:
+            batches = self._buffer.lend_oldest(_PORTION)
+        if not batches:
+            return False
+        left = self._store(batches)
+        with self._inside:
+            self._buffer.take_back(left)
+        return not left
+
+    def _store(self, batches: list[Batch]) -> list[Batch]:
+        """Store as many as can be, and tell which could not."""
+        try:
+            stored = self._put(batches)
+        except QueueError as error:
+            stored = []
+            self._say_why(batches, error)
+        self._end(batches[: len(stored)], Outcome.SPOOLED, "", _STORED)
+        return batches[len(stored) :]
+
+    def _put(self, batches: list[Batch]) -> list[Batch]:
+        """Put all, or the first of them for which there is room."""
+        if self._opened is None:
+            self._opened = self._queue.open()
+        try:
+            self._opened.put([batch.request() for batch in batches])
+        except QueueFull as error:
+            if len(batches) == 1:
+                self._say_why(batches, error)
+                return []
+            half = len(batches) // 2
+            stored = self._put(batches[:half])
+            return stored + self._put(batches[half:]) if len(stored) == half else stored
+        self._holds = True
+        self._look_in(self._pause)
+        return batches
+
+    def _say_why(self, batches: list[Batch], error: QueueError) -> None:
+        self._away_until = monotonic() + _INTERVAL
+        logger.warning("cannot spool %d events (%s: %s)", _events(batches), type(error).__name__, error)
+
+    def _end(self, batches: list[Batch], outcome: Outcome, reason: str, answer: Answer) -> None:
+        ends = [End(batch, outcome, reason, answer) for batch in batches if not batch.is_settled]
+        with self._inside:
+            for end in ends:
+                self._buffer.settle(end.batch)
+        self._settled(ends)
+
+    # -- out -----------------------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """The endpoint may be well: deliver what is spooled, if that was not tried a moment ago."""
+        wait = self._next_look - monotonic()
+        if wait <= 0:
+            self._pause = _INTERVAL
+            self._look_in(0.0)
+        elif self._holds:
+            self._look_in(wait)
+
+    def _look_in(self, seconds: float) -> None:
+        due = monotonic() + seconds
+        if self._is_ended or self._consumer is not None or (self._reading is not None and self._reading_due <= due):
+            return
+        if self._reading is not None:
+            self._reading.kill(block=False)  # it has not begun, and this will begin earlier
+        self._reading_due = due
+        self._reading = gevent.spawn_later(seconds, self._read)
+
+    def _read(self) -> None:
+        self._next_look = monotonic() + _INTERVAL
+        try:
+            # Nothing was ever spooled where there is no file, and none must be made.
+            self._holds = (self._path is None or os.path.exists(self._path)) and not self._is_emptied()
+        except QueueError as error:
+            logger.warning("cannot read the spool (%s: %s)", type(error).__name__, error)
+        finally:
+            self._reading = self._consumer = None
+        if self._holds:
+            self._look_in(self._pause)
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    def _is_emptied(self) -> bool:
+        """Deliver what can be delivered now, and tell whether that was all."""
+        self._consumer = consumer = Consumer(
+            self._queue,
+            transport=self._transport,
+            destinations=None,  # the file is its owner's alone
+            pool_size=max(1, self._config.pool_size // 2),
+            backoff_base=self._config.backoff_base,
+            backoff_max=self._config.backoff_max,
+            release_delay=1.0,
+            on_delivery=self._config.on_delivery,
+        )
+        consumer.run(until_empty=True)
+        return not consumer.stats().released
+
+    def abandon(self) -> None:
+        """In a fork's child, before its hub runs: all of this belongs to the parent. Cheap, and starts nothing."""
+        self._is_ended = True
+        if self._consumer is not None:
+            self._consumer.abandon()
+        for greenlet in (self._storing, self._reading):
+            if greenlet is not None:
+                end_at_once(greenlet)
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def finish(self, seconds: float) -> None:
+        """Store what is pending, give back what is being delivered, and close; waits.
+
+        Args:
+            seconds: the time for all of it.
+        """
+        self._is_ended = True
+        deadline = monotonic() + seconds
+        reading, storing = self._reading, self._storing
+        if self._consumer is not None:
+            self._consumer.stop(seconds)
+        elif reading is not None:
+            reading.kill(block=False)  # it has not begun
+        if storing is not None:
+            storing.join(seconds / 2)
+            storing.kill(timeout=seconds / 4)
+        left = self._buffer.everything()
+        with gevent.Timeout(max(deadline - monotonic(), 0.01), False):
+            if left:
+                self._store(left)
+        if reading is not None:
+            reading.join(max(deadline - monotonic(), 0.0))
+            reading.kill(timeout=0.01)
+        if self._opened is not None:
+            with gevent.Timeout(max(deadline - monotonic(), 0.01), False):
+                self._opened.close()
+
+
+def _events(batches: list[Batch]) -> int:
+    return sum(batch.events for batch in batches)

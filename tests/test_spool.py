@@ -1,0 +1,261 @@
+"""The spool: what cannot be delivered now is stored, and delivered later by whoever comes."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+import gevent
+import pytest
+
+from gevent_dispatcher import (
+    Consumer,
+    Delivery,
+    GeventEventDispatcher,
+    Outcome,
+    QueueTransport,
+    SqliteQueue,
+    Stats,
+)
+from tests.events import log_event, visitor
+from tests.hostile import HostileServer, refusing_port
+from tests.picky import PickyServer
+from tests.waiting import wait_until
+
+Maker = Callable[..., GeventEventDispatcher]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Maker]:
+    """Make dispatchers with a spool, and see that the accounts of each are right at the end."""
+    made: list[GeventEventDispatcher] = []
+
+    def maker(**settings: Any) -> GeventEventDispatcher:
+        quick = {"backoff_base": 0.01, "backoff_max": 0.05, "proxy": "", "spool": tmp_path / "spool.db", **settings}
+        if "transport" in settings:
+            del quick["proxy"]
+        made.append(GeventEventDispatcher(**quick))
+        return made[-1]
+
+    yield maker
+    for dispatcher in made:
+        dispatcher.close(timeout=1)
+        assert_balanced(dispatcher.stats())
+        assert dispatcher.stats().pending == 0
+
+
+def assert_balanced(stats: Stats) -> None:
+    assert stats.dispatched == stats.delivered + stats.spooled + sum(stats.dropped.values()) + stats.pending
+
+
+def dispatch(dispatcher: GeventEventDispatcher, url: str, names: list[str]) -> None:
+    for name in names:
+        dispatcher.dispatch_event(log_event(url, visitor(name)))
+
+
+def names(number: int, prefix: str = "v") -> list[str]:
+    return [f"{prefix}{each}" for each in range(number)]
+
+
+class Mood:
+    """Whether the endpoint takes events."""
+
+    def __init__(self) -> None:
+        self.is_well = True
+
+    def answer(self, visitors: list[str]) -> int:
+        return 204 if self.is_well else 503
+
+
+@pytest.fixture
+def mood() -> Mood:
+    return Mood()
+
+
+@pytest.fixture
+def server(mood: Mood) -> Iterator[PickyServer]:
+    with PickyServer(mood.answer) as running:
+        yield running
+
+
+def test_the_disk_is_not_touched_while_all_is_well(server: PickyServer, make: Maker, tmp_path: Path) -> None:
+    dispatcher = make()
+    dispatch(dispatcher, server.url, names(500))
+    assert dispatcher.flush(10)
+    assert dispatcher.close(5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_outage_longer_than_the_buffer_loses_nothing(server: PickyServer, mood: Mood, make: Maker) -> None:
+    mood.is_well = False
+    dispatcher = make(buffer_events=400, batch_size=20)
+    everyone = names(3_000)
+    for start in range(0, 3_000, 100):
+        dispatch(dispatcher, server.url, everyone[start : start + 100])
+        wait_until(lambda: dispatcher.stats().pending < 300)
+        assert_balanced(dispatcher.stats())
+    stats = dispatcher.stats()
+    assert stats.spooled >= 2_600
+    assert not any(stats.dropped.values())
+    mood.is_well = True
+    wait_until(lambda: len(server.accepted) == 3_000, 30)
+    assert set(server.accepted.values()) == {1}
+    assert dispatcher.stats().delivered + dispatcher.stats().spooled == 3_000
+
+
+def test_what_is_left_at_the_end_is_delivered_by_the_next(server: PickyServer, mood: Mood, make: Maker) -> None:
+    mood.is_well = False
+    first = make()
+    dispatch(first, server.url, names(250))
+    assert not first.close(1)
+    assert (first.stats().spooled, first.stats().dropped["closed"]) == (250, 0)
+    mood.is_well = True
+    second = make()
+    dispatch(second, server.url, ["one more"])
+    wait_until(lambda: len(server.accepted) == 251)
+    assert set(server.accepted.values()) == {1}
+
+
+def test_what_expires_is_stored(server: PickyServer, mood: Mood, make: Maker) -> None:
+    mood.is_well = False
+    records: list[Delivery] = []
+    dispatcher = make(delivery_timeout=0.3, on_delivery=records.append)
+    dispatch(dispatcher, server.url, names(30))
+    wait_until(lambda: dispatcher.stats().spooled == 30)
+    assert dispatcher.stats().dropped["expired"] == 0
+    wait_until(lambda: sum(each.events for each in records if each.outcome is Outcome.SPOOLED) == 30)
+
+
+def test_one_bad_event_in_the_spool_buries_no_other(
+    server: PickyServer, mood: Mood, make: Maker, tmp_path: Path
+) -> None:
+    mood.is_well = False
+    dispatcher = make()
+    dispatch(dispatcher, server.url, names(40))
+    dispatcher.close(1)
+    with PickyServer(lambda visitors: 400 if "v7" in visitors else 204):
+        mood.is_well = True
+        mood.answer = lambda visitors: 400 if "v7" in visitors else 204  # type: ignore[method-assign]  # its mood
+        server._answer = mood.answer
+        second = make()
+        dispatch(second, server.url, ["more"])
+        wait_until(lambda: len(server.accepted) == 40)
+    queue = SqliteQueue(tmp_path / "spool.db").open()
+    wait_until(lambda: queue.status().dead == 1)
+    queue.close()
+
+
+@pytest.mark.parametrize("trouble", ["directory", "foreign", "missing"])
+def test_a_spool_that_cannot_be_used_costs_what_it_would_have_saved(
+    mood: Mood, server: PickyServer, make: Maker, tmp_path: Path, trouble: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = {"directory": tmp_path, "foreign": tmp_path / "notes.txt", "missing": tmp_path / "no" / "spool.db"}[trouble]
+    if trouble == "foreign":
+        place.write_text("these are notes of somebody else's, and there are enough of them to look like a file" * 20)
+        before = place.read_bytes()
+    mood.is_well = False
+    dispatcher = make(spool=place)
+    dispatch(dispatcher, server.url, names(50))
+    assert not dispatcher.close(0.5)
+    assert dispatcher.stats().dropped["closed"] == 50
+    assert "cannot spool 50 events" in caplog.text
+    if trouble == "foreign":
+        assert place.read_bytes() == before
+
+
+def test_a_full_spool_is_said_and_what_does_not_fit_is_counted(
+    server: PickyServer, mood: Mood, make: Maker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mood.is_well = False
+    dispatcher = make(spool=SqliteQueue(tmp_path / "spool.db", max_bytes=1_000_000), buffer_events=2_000)
+    padded = {"padding": "x" * 1_000}
+    for number in range(4_000):
+        dispatcher.dispatch_event(log_event(server.url, {**visitor(f"v{number}"), **padded}))
+        if number % 100 == 0:
+            gevent.sleep(0)
+    dispatcher.close(1)
+    stats = dispatcher.stats()
+    assert stats.spooled > 100
+    assert stats.spooled + stats.dropped["buffer_full"] + stats.dropped["closed"] == 4_000
+    assert "QueueFull" in caplog.text
+
+
+def test_two_dispatchers_share_one_spool(server: PickyServer, mood: Mood, make: Maker) -> None:
+    mood.is_well = False
+    both = [make(), make()]
+    for number, dispatcher in enumerate(both):
+        dispatch(dispatcher, server.url, names(200, f"d{number}-"))
+    for dispatcher in both:
+        dispatcher.close(1)
+    mood.is_well = True
+    again = [make(), make()]
+    for dispatcher in again:
+        dispatch(dispatcher, server.url, names(1, f"again{id(dispatcher)}-"))
+    wait_until(lambda: len(server.accepted) == 402)
+    assert set(server.accepted.values()) == {1}
+
+
+def test_each_batch_on_disk_first(server: PickyServer, make: Maker, tmp_path: Path) -> None:
+    recipe = SqliteQueue(tmp_path / "queue.db")
+    dispatcher = make(transport=QueueTransport(recipe), spool=None)
+    dispatch(dispatcher, server.url, names(500))
+    assert dispatcher.flush(10)
+    assert dispatcher.stats().delivered == 500
+    assert not server.accepted
+    consumer = Consumer(recipe, destinations=[server.url], proxy="", poll_interval=0.02)
+    with gevent.Timeout(20):
+        consumer.run(until_empty=True)
+    assert dict(server.accepted) == dict.fromkeys(names(500), 1)
+    assert server.requests[0][1] == names(100)
+
+
+def test_a_queue_that_is_away_is_not_hammered(make: Maker, tmp_path: Path) -> None:
+    queue = SqliteQueue(tmp_path / "no" / "queue.db")
+    dispatcher = make(transport=QueueTransport(queue), spool=None, backoff_base=0.5, backoff_max=30, batch_size=1)
+    dispatch(dispatcher, "http://events.example/", names(100))
+    dispatcher.flush(1)
+    stats = dispatcher.stats()
+    assert (stats.delivered, stats.pending) == (0, 100)
+    assert stats.requests < 40
+
+
+def test_in_flight_at_the_end_is_stored_not_lost(make: Maker) -> None:
+    with HostileServer(default="blackhole") as server:
+        dispatcher = make(batch_size=1, flush_interval=0)
+        dispatch(dispatcher, server.url("v1/events"), names(20))
+        wait_until(lambda: len(server.received) == 5)
+        dispatcher.close(0.5)
+        assert (dispatcher.stats().spooled, dispatcher.stats().dropped["closed"]) == (20, 0)
+
+
+def test_what_meets_a_full_buffer_all_the_same_is_counted(make: Maker) -> None:
+    with refusing_port() as port:
+        dispatcher = make(buffer_events=50)
+        dispatch(dispatcher, f"http://127.0.0.1:{port}/", names(200))
+        assert dispatcher.stats().dropped["buffer_full"] == 150
+        dispatcher.close(1)
+        assert dispatcher.stats().spooled == 50
+
+
+@pytest.mark.parametrize("spool", ["", 3, object(), b"bytes"])
+def test_what_is_no_spool_is_said_at_once(spool: Any) -> None:
+    with pytest.raises(ValueError, match="spool="):
+        GeventEventDispatcher(spool=spool)
+
+
+def test_making_one_touches_nothing(tmp_path: Path) -> None:
+    dispatcher = GeventEventDispatcher(spool=tmp_path / "spool.db")
+    assert dispatcher.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_of_the_payload_is_said(
+    server: PickyServer, mood: Mood, make: Maker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "gevent_dispatcher")
+    mood.is_well = False
+    dispatcher = make()
+    dispatch(dispatcher, server.url, ["secret"])
+    dispatcher.close(0.5)
+    assert "secret" not in caplog.text
