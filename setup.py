@@ -15,6 +15,7 @@ SDK = ['optimizely-sdk>=3.10; python_version >= "3.9"', 'optimizely-sdk>=3.10,<5
 FAST = ["orjson>=3"]
 # gunicorn's extra brings what its gevent worker imports.
 EXAMPLES = [*SDK, "flask>=1.1", "gunicorn[gevent]>=20", "tqdm>=4"]
+BENCH = ["launchdarkly-server-sdk>=9", "matplotlib>=3", "orjson>=3", "requests>=2", "sentry-sdk>=2", "trustme>=1"]
 
 setup(
     name="gevent-dispatcher",
@@ -31,6 +32,8 @@ setup(
         "sdk": SDK,
         "fast": FAST,
         "examples": EXAMPLES,
+        # What the benchmarks compare with, and draw with; they name what is missing and go on.
+        "bench": [*EXAMPLES, *BENCH],
         "test": [*EXAMPLES, *FAST, "pytest>=7", "pytest-timeout>=2", "hypothesis>=6", "trustme>=1", "requests>=2"],
     },
     classifiers=[
