@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    jobs = plan(metrics, contestants, options.repetitions or (1 if options.short else 3))
+    jobs = plan(metrics, contestants, options.repetitions or (1 if options.short else 3), options.short)
     summarised = report.summary(_measured(jobs, options))
     _write(summarised, options)
     return 0

@@ -30,6 +30,7 @@ class Scenario:
         hang: the endpoint never answers.
         tls: over https.
         once: one repetition is enough: the figure is ruled by the delay.
+        in_short: it belongs to the short form, too.
         options: for the measure.
     """
 
@@ -37,6 +38,7 @@ class Scenario:
     hang: bool = False
     tls: bool = False
     once: bool = False
+    in_short: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -70,7 +72,7 @@ METRICS: dict[str, Metric] = {
     ),
     "burst": Metric(
         "burst",
-        {"0 ms": Scenario(), "50 ms": Scenario(0.05, once=True), "1000 ms": Scenario(1.0, once=True)},
+        {"0 ms": Scenario(), "50 ms": Scenario(0.05, once=True), "1 s": Scenario(1.0, once=True, in_short=False)},
         _all_but("noop", "raw_linger", "raw_linger_orjson"),
         {"count": 10_000, "deadline": 8.0},
         {"count": 2_000, "deadline": 1.5},
@@ -87,7 +89,7 @@ METRICS: dict[str, Metric] = {
     ),
     "web": Metric(
         "web",
-        {name: Scenario() for name in ENDPOINTS},
+        {name: Scenario(in_short=name in ("5 ms", "hanging")) for name in ENDPOINTS},
         _IN_WEB,
         {"count": 8_000, "deadline": 10.0},
         {"count": 300, "deadline": 2.0},
