@@ -216,7 +216,8 @@ def _ours(**settings: Any) -> Callable[[Endpoint], Contestant]:
         from gevent_dispatcher import GeventEventDispatcher
 
         dispatcher = GeventEventDispatcher(**{**settings, **endpoint.settings})
-        return Contestant(dispatcher.dispatch_event, dispatcher.flush)
+        # Looked up anew for each event, as the SDK does.
+        return Contestant(lambda event: dispatcher.dispatch_event(event), dispatcher.flush)
 
     return make
 

@@ -57,6 +57,29 @@ def _context(authority: str | None) -> Any:
     return create_default_context(cafile=authority)
 
 
+class _Senders:
+    """Greenlets that send bodies, and live while there is one to send."""
+
+    def __init__(self, connections: Connections, senders: int) -> None:
+        self._connections = connections
+        self._pool = Pool(senders)
+        self._bodies: deque[bytes] = deque()
+
+    def give(self, body: bytes) -> None:
+        """Have one body sent."""
+        self._bodies.append(body)
+        if not self._pool.full():
+            self._pool.start(gevent.Greenlet(self._send))
+
+    def _send(self) -> None:
+        while self._bodies:
+            self._connections.post(self._bodies.popleft())
+
+    def join(self, timeout: float) -> None:
+        """Wait until all were sent."""
+        self._pool.join(timeout)
+
+
 class Merged:
     """Events of one envelope joined into requests of `batch_size`.
 
@@ -71,13 +94,11 @@ class Merged:
     def __init__(
         self, connections: Connections, encode: encoders.Encode, batch_size: int, senders: int, linger: float | None
     ) -> None:
-        self._connections = connections
+        self._senders = _Senders(connections, senders)
         self._encode = encode
         self._batch_size = batch_size
-        self._pool = Pool(senders)
         self._linger = linger
         self._parts: list[bytes] = []
-        self._bodies: deque[bytes] = deque()
         self._around: tuple[bytes, bytes] | None = None
         self._timer: Any = None
 
@@ -108,40 +129,26 @@ class Merged:
         if not self._parts:
             return
         before, after = self._around or (b"", b"")
-        self._bodies.append(before + b",".join(self._parts) + after)
+        self._senders.give(before + b",".join(self._parts) + after)
         self._parts.clear()
-        if not self._pool.full():
-            self._pool.start(gevent.Greenlet(self._send))
-
-    def _send(self) -> None:
-        while self._bodies:
-            self._connections.post(self._bodies.popleft())
 
     def finish(self, timeout: float) -> None:
         """Send the rest and wait."""
         self._cut()
-        self._pool.join(timeout)
+        self._senders.join(timeout)
 
 
 class Unmerged:
-    """One request for each event, from a pool of greenlets that live while there is something to send."""
+    """One request for each event."""
 
     def __init__(self, connections: Connections, encode: encoders.Encode, senders: int) -> None:
-        self._connections = connections
+        self._senders = _Senders(connections, senders)
         self._encode = encode
-        self._pool = Pool(senders)
-        self._bodies: deque[bytes] = deque()
 
     def dispatch(self, event: Any) -> None:
         """Take one event."""
-        self._bodies.append(self._encode(event.params))
-        if not self._pool.full():
-            self._pool.start(gevent.Greenlet(self._send))
-
-    def _send(self) -> None:
-        while self._bodies:
-            self._connections.post(self._bodies.popleft())
+        self._senders.give(self._encode(event.params))
 
     def finish(self, timeout: float) -> None:
         """Wait until all were sent."""
-        self._pool.join(timeout)
+        self._senders.join(timeout)

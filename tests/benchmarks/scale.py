@@ -1,7 +1,8 @@
 """How cost grows with rate, latency, payload and workers, which setting to turn: `python -m tests.benchmarks.scale`.
 
 The model has three measured costs: CPU of the caller's encoding per byte, of the rest of an event, and of a request.
-All else follows from the settings:
+They are measured twice: in a burst, when everything is in the processor's caches, and at a steady 1 000 events/s, when
+it is not; a worker's truth lies between. All else follows from the settings:
 
     events per request   min(batch_size, 1 + rate x flush_interval), and what max_request_bytes allows
     requests/s           rate / events per request
@@ -16,7 +17,7 @@ import argparse
 import json
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Iterator, Sequence
 
@@ -31,6 +32,7 @@ _SPARE = 2.0
 # Bounds of what is suggested, and the defaults.
 _BATCH_SIZES = (1, 100, 500)
 _POOL_SIZE, _BUFFER_EVENTS, _FLUSH_INTERVAL, _REQUEST_BYTES = 10, 10_000, 1.0, 1_000_000
+_BUFFER_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Costs:
     """What was measured, in µs of CPU.
 
     Args:
-        per_byte: of encoding.
+        per_byte: of encoding text that an event has more; the structure of an event is in `per_event`.
         per_event: of an event, but for its encoding.
         per_request: of a request.
         event_bytes: of an encoded event.
@@ -58,6 +60,7 @@ class Settings:
     batch_size: int = 100
     pool_size: int = _POOL_SIZE
     buffer_events: int = _BUFFER_EVENTS
+    buffer_bytes: int = _BUFFER_BYTES
 
 
 @dataclass(frozen=True)
@@ -103,28 +106,30 @@ def suggest(load: Load) -> Settings:
     per_request = min(batch_size, 1 + load.rate * _FLUSH_INTERVAL)
     busy = load.rate / per_request * load.latency
     buffer = max(_BUFFER_EVENTS, round(load.rate * (_OUTAGE + load.latency + _FLUSH_INTERVAL), -3))
-    return Settings(_FLUSH_INTERVAL, batch_size, max(_POOL_SIZE, math.ceil(busy * _SPARE)), int(buffer))
+    pool = max(_POOL_SIZE, math.ceil(busy * _SPARE))
+    return Settings(_FLUSH_INTERVAL, batch_size, pool, int(buffer), max(_BUFFER_BYTES, int(buffer) * load.event_bytes))
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
-def by_rate(costs: Costs, latency: float) -> str:
+def by_rate(both: Sequence[Costs], latency: float) -> str:
     """What to expect and to set for each rate."""
+    size = both[0].event_bytes
     lines = [
-        f"### Events per second and worker, endpoint at {latency * 1e3:g} ms, {costs.event_bytes} bytes an event\n",
-        "| events/s | flush_interval | batch_size | pool_size | buffer_events | events/request | requests/s "
-        "| senders busy | CPU share |",
-        "|" + "---:|" * 9,
+        f"### Events per second and worker, endpoint at {latency * 1e3:g} ms, {size:,} bytes an event\n",
+        "| events/s | flush_interval | batch_size | pool_size | buffer_events | buffer_bytes | events/request | requests/s "
+        "| senders busy | CPU share, warm - cold |",
+        "|" + "---:|" * 10,
     ]
     for rate in RATES:
-        load = Load(rate, latency, costs.event_bytes)
+        load = Load(rate, latency, size)
         settings = suggest(load)
-        told = predict(load, settings, costs)
+        told, cold = (predict(load, settings, costs) for costs in both)
         lines.append(
             f"| {rate:,} | {settings.flush_interval:g} s | {settings.batch_size} | {settings.pool_size} "
-            f"| {settings.buffer_events:,} | {told.events_per_request:.0f} | {told.requests_per_s:.1f} "
-            f"| {told.senders_busy:.1f} | {told.cpu_share:.1%} |"
+            f"| {settings.buffer_events:,} | {settings.buffer_bytes / 2**20:.0f} MiB | {told.events_per_request:.0f} | {told.requests_per_s:.1f} "
+            f"| {told.senders_busy:.1f} | {told.cpu_share:.1%} - {cold.cpu_share:.1%} |"
         )
     return "\n".join(lines)
 
@@ -189,12 +194,17 @@ class Measured:
         self._runner = runner
         self._contestant = contestant
 
-    def costs(self) -> Costs:
-        """From bursts: two batch sizes tell a request's cost from an event's, and two payloads a byte's."""
+    def costs(self, is_warm: bool) -> Costs:
+        """Two batch sizes tell a request's cost from an event's, and two payloads a byte's.
+
+        Args:
+            is_warm: in bursts; otherwise at a steady rate.
+        """
         small, large = self._encoding(0), self._encoding(4_000)
         per_byte = (large["us"] - small["us"]) / (large["bytes"] - small["bytes"])
         size = round(small["bytes"])
-        hundred, ten = self._burst(100), self._burst(10)
+        cost = self._burst if is_warm else self._at_rate
+        hundred, ten = cost(100), cost(10)
         per_request = max(ten - hundred, 0.0) / (1 / 10 - 1 / 100)
         per_event = max(hundred - per_request / 100 - per_byte * size, 0.0)
         return Costs(per_byte, per_event, per_request, size)
@@ -206,15 +216,13 @@ class Measured:
         options = {"measure": "burst", "count": 8_000, "deadline": 15.0, "settings": {"batch_size": batch_size}}
         return min(float(self._run(0.0, options)["cpu_us_per_event"]) for _ in range(3))
 
+    def _at_rate(self, batch_size: int) -> float:
+        options = {"measure": "steady", "rate": 1_000, "seconds": 4.0, "settings": {"batch_size": batch_size}}
+        return min(float(self._run(0.0, options)["cpu_us_per_event"]) for _ in range(3))
+
     def steady(self, load: Load, settings: Settings, seconds: float) -> dict[str, Any]:
         """A load on this machine: what the model predicts too."""
-        given = {
-            "flush_interval": settings.flush_interval,
-            "batch_size": settings.batch_size,
-            "pool_size": settings.pool_size,
-            "buffer_events": settings.buffer_events,
-        }
-        options = {"measure": "steady", "rate": load.rate, "seconds": seconds, "settings": given}
+        options = {"measure": "steady", "rate": load.rate, "seconds": seconds, "settings": asdict(settings)}
         return self._run(load.latency, options)
 
     def _run(self, delay: float, options: dict[str, Any]) -> dict[str, Any]:
@@ -222,45 +230,56 @@ class Measured:
             return self._runner.measured(sink, {"contestant": self._contestant, **options}, 60.0)
 
 
-def check(measured: Measured, costs: Costs, latency: float, seconds: float) -> Iterator[str]:
+def check(measured: Measured, both: Sequence[Costs], latency: float, seconds: float) -> Iterator[str]:
     """Lines of a table: predicted beside measured, for each rate."""
     yield "### Predicted / measured on this machine\n"
-    yield "| events/s | carried | events/request | CPU share beyond the producer's |"
+    yield "| events/s | carried | events/request | CPU share: predicted warm - cold / measured |"
     yield "|---:|---:|---:|---:|"
     for rate in RATES:
-        load = Load(rate, latency, costs.event_bytes)
+        load = Load(rate, latency, both[0].event_bytes)
         settings = suggest(load)
-        told, seen = predict(load, settings, costs), measured.steady(load, settings, seconds)
+        warm, cold = (predict(load, settings, costs) for costs in both)
+        seen = measured.steady(load, settings, seconds)
         share = seen["cpu_us_per_event"] * seen["sent"] / seconds / 1e6
         per_request = seen["events"] / max(seen["requests"], 1)
         yield (
-            f"| {rate:,} | {seen['events'] / seconds:,.0f} | {told.events_per_request:.0f} / {per_request:.0f} "
-            f"| {told.cpu_share:.2%} / {share:.2%} |"
+            f"| {rate:,} | {seen['events'] / seconds:,.0f} | {warm.events_per_request:.0f} / {per_request:.0f} "
+            f"| {warm.cpu_share:.2%} - {cold.cpu_share:.2%} / {share:.2%} |"
         )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
+    options = _parser().parse_args(arguments)
+    with temporary_directory() as directory:
+        measured = Measured(Runner(Path(directory), short=False), options.contestant)
+        both = (measured.costs(is_warm=True), measured.costs(is_warm=False))
+        _print_tables(both, options.latency)
+        if options.check:
+            print()
+            for line in check(measured, both, options.latency, options.seconds):
+                print(line, flush=True)
+    if options.json:
+        options.json.write_text(json.dumps([asdict(costs) for costs in both], indent=1) + "\n", "utf-8")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.scale", description=(__doc__ or "").split(":")[0])
     parser.add_argument("--check", action="store_true", help="run the dispatcher at these rates, too")
     parser.add_argument("--latency", type=float, default=0.05, metavar="SECONDS", help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each checked rate (default: %(default)s)")
     parser.add_argument("--contestant", choices=("ours", "ours_orjson"), default="ours", help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the measured costs there")
-    options = parser.parse_args(arguments)
-    with temporary_directory() as directory:
-        measured = Measured(Runner(Path(directory), short=False), options.contestant)
-        costs = measured.costs()
-        print(f"Measured: {costs.per_byte * 1e3:.1f} µs per 1 000 bytes of an event,", end=" ")
-        print(f"{costs.per_event:.1f} µs beside that, {costs.per_request:.0f} µs per request.\n")
-        print("\n\n".join((by_rate(costs, options.latency), by_latency(costs), by_payload(costs), by_workers(costs))))
-        if options.check:
-            print()
-            for line in check(measured, costs, options.latency, options.seconds):
-                print(line, flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(costs.__dict__, indent=1) + "\n", "utf-8")
-    return 0
+    return parser
+
+
+def _print_tables(both: Sequence[Costs], latency: float) -> None:
+    for name, costs in zip(("In a burst", "At a steady rate"), both):
+        print(f"{name}: {costs.per_byte * 1e3:.1f} µs per 1 000 bytes of an event,", end=" ")
+        print(f"{costs.per_event:.1f} µs beside that, {costs.per_request:.0f} µs per request.")
+    warm = both[0]
+    print("\n" + "\n\n".join((by_rate(both, latency), by_latency(warm), by_payload(warm), by_workers(warm))))
 
 
 if __name__ == "__main__":
