@@ -74,7 +74,7 @@ def _web(figures: Figures, directory: Path) -> list[Path]:
         places = [place + number * width for place in range(len(ENDPOINTS))]
         axes.bar(places, rates, width, label=_label(name))
     axes.set_xticks([place + 0.4 for place in range(len(ENDPOINTS))], list(ENDPOINTS))
-    axes.legend(fontsize=6)
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     axes.set_title("Requests per second of a Flask application, by what its endpoint does", fontsize=9)
     return _saved(plot, directory / "web.png")
 
@@ -91,8 +91,7 @@ def _axes(height: float) -> tuple[Any, Any]:
 def _saved(plot: Any, path: Path) -> list[Path]:
     from matplotlib import pyplot
 
-    plot.tight_layout()
-    plot.savefig(path, dpi=90)
+    plot.savefig(path, dpi=80, bbox_inches="tight")
     pyplot.close(plot)
     return [path]
 

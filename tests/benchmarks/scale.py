@@ -118,8 +118,8 @@ def by_rate(both: Sequence[Costs], latency: float) -> str:
     size = both[0].event_bytes
     lines = [
         f"### Events per second and worker, endpoint at {latency * 1e3:g} ms, {size:,} bytes an event\n",
-        "| events/s | flush_interval | batch_size | pool_size | buffer_events | buffer_bytes | events/request | requests/s "
-        "| senders busy | CPU share, warm - cold |",
+        "| events/s | flush_interval | batch_size | pool_size | buffer_events | buffer_bytes "
+        "| events/request | requests/s | senders busy | CPU share, warm - cold |",
         "|" + "---:|" * 10,
     ]
     for rate in RATES:
@@ -128,7 +128,8 @@ def by_rate(both: Sequence[Costs], latency: float) -> str:
         told, cold = (predict(load, settings, costs) for costs in both)
         lines.append(
             f"| {rate:,} | {settings.flush_interval:g} s | {settings.batch_size} | {settings.pool_size} "
-            f"| {settings.buffer_events:,} | {settings.buffer_bytes / 2**20:.0f} MiB | {told.events_per_request:.0f} | {told.requests_per_s:.1f} "
+            f"| {settings.buffer_events:,} | {settings.buffer_bytes / 2**20:.0f} MiB "
+            f"| {told.events_per_request:.0f} | {told.requests_per_s:.1f} "
             f"| {told.senders_busy:.1f} | {told.cpu_share:.1%} - {cold.cpu_share:.1%} |"
         )
     return "\n".join(lines)
