@@ -52,6 +52,7 @@ class Client:
         self._timeout = urllib3.Timeout(connect=config.connect_timeout, read=config.read_timeout)
         self._headers = {"User-Agent": f"gevent-dispatcher/{__version__}", **config.headers}
         self._pool_classes = pool_classes(Resolver())
+        self._merged_last: tuple[Any, dict[str, str]] = (None, {})
         self._managers: dict[str, Any] = {}
         self._pools: dict[Origin, Any] = {}
         self._context: Any = None
@@ -106,7 +107,7 @@ class Client:
             request.verb,
             f"{origin}{request.target}" if forwarded else request.target,
             body=request.body,
-            headers=_merged(self._headers, request.headers),
+            headers=self._merged(request.headers),
             retries=False,
             redirect=False,
             assert_same_host=False,
@@ -114,6 +115,14 @@ class Client:
             preload_content=False,
             decode_content=False,
         )
+
+    def _merged(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """An event's own headers go before ours. The last answer is kept: an envelope's headers are one object."""
+        if headers is not self._merged_last[0]:
+            own = {name.lower() for name in headers}
+            ours = {name: value for name, value in self._headers.items() if name.lower() not in own}
+            self._merged_last = headers, {**ours, **headers}
+        return self._merged_last[1]
 
     def _pool(self, origin: Origin) -> Any:
         pool = self._pools.get(origin)
@@ -177,15 +186,12 @@ def _checked_proxy(proxy: str) -> tuple[str, str | None]:
         raise OSError(errno.EINVAL, str(error)) from None
 
 
-def _merged(ours: Mapping[str, str], events: Mapping[str, str]) -> dict[str, str]:
-    own = {name.lower() for name in events}
-    return {**{name: value for name, value in ours.items() if name.lower() not in own}, **events}
-
-
 def _finish(response: Any) -> None:
     """Read the little that an answer's body has so that the connection can be kept, or close it."""
     try:
-        if response.connection is not None and response.connection.sock is not None:
+        if response.length_remaining == 0:
+            response.read(MOST_BODY, decode_content=False)  # as after a 204: there is nothing to wait for
+        elif response.connection is not None and response.connection.sock is not None:
             with gevent.Timeout(_BODY_TIMEOUT, False):
                 response.read(MOST_BODY, decode_content=False)
     except _FAILURES:

@@ -103,8 +103,10 @@ class _HttpLink:
         self._client: Any = None
 
     def send(self, request: Request) -> Answer:
-        limit, client = self._config.request_timeout, None
-        deadline = monotonic() + limit
+        limit, client = self._config.request_timeout, self._client
+        if client is not None and not client.is_outdated:
+            return client.send(request, limit)  # type: ignore[no-any-return]  # the client is imported lazily
+        client, deadline = None, monotonic() + limit
         # The hub's threadpool is the application's too: all its threads may be stuck.
         with gevent.Timeout(limit, False):
             client = self._loaded()
