@@ -70,6 +70,7 @@ class Engine:
         self._inbox = Inbox()
         self._inside = Inside()
         self._wake_posted = False
+        self._is_attending = False
         self._flushes = Flushes()
         self._spool: Spool | None = None
         if config.spool is not None:
@@ -163,9 +164,20 @@ class Engine:
                 self._attend()
 
     def _attend(self) -> None:
-        self._senders.attend()
-        if self._spool is not None:
-            self._spool.attend()
+        """A batch was opened or closed: see to it in the hub, which has to turn before a sender runs anyway.
+
+        Starting a sender and arming a timer here would cost the caller several times what its event costs.
+        """
+        if not self._is_attending:
+            self._is_attending = True
+            self._home.hub.loop.run_callback(self._attend_now)
+
+    def _attend_now(self) -> None:
+        self._is_attending = False
+        with self._inside:
+            self._senders.attend()
+            if self._spool is not None:
+                self._spool.attend()
 
     def _drop(self, refusal: tuple[str, str]) -> None:
         """Count an event that is not let in, and have a sender say so if that is news."""
