@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
@@ -63,8 +65,10 @@ class Mood:
 
     def __init__(self) -> None:
         self.is_well = True
+        self.latency = 0.0
 
     def answer(self, visitors: list[str]) -> int:
+        gevent.sleep(self.latency)
         return 204 if self.is_well else 503
 
 
@@ -259,3 +263,43 @@ def test_nothing_of_the_payload_is_said(
     dispatch(dispatcher, server.url, ["secret"])
     dispatcher.close(0.5)
     assert "secret" not in caplog.text
+
+
+_FORKS_WHILE_IT_READS = """
+from gevent import monkey
+monkey.patch_all()
+import os, sys
+from gevent_dispatcher import GeventEventDispatcher
+from tests.events import log_event, visitor
+from tests.waiting import wait_until
+
+url, spool = sys.argv[1:]
+dispatcher = GeventEventDispatcher(proxy="", spool=spool, flush_interval=0)
+dispatcher.dispatch_event(log_event(url, visitor("parent")))
+wait_until(lambda: dispatcher.stats().delivered == 1)
+pid = os.fork()
+dispatcher.dispatch_event(log_event(url, visitor("after in the parent" if pid else "in the child")))
+assert dispatcher.close(20)
+assert dispatcher.stats().delivered == (2 if pid else 1), dispatcher.stats()
+if not pid:
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+"""
+
+
+def test_a_fork_while_the_spool_is_delivered_doubles_nothing(mood: Mood, server: PickyServer, tmp_path: Path) -> None:
+    mood.is_well = False
+    first = GeventEventDispatcher(proxy="", spool=tmp_path / "spool.db", batch_size=5)
+    dispatch(first, server.url, names(100))
+    first.close(0.5)
+    mood.is_well = True
+    mood.latency = 0.05
+    script = [sys.executable, "-c", _FORKS_WHILE_IT_READS, server.url, str(tmp_path / "spool.db")]
+    ran = subprocess.run(script, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    everyone = [*names(100), "parent", "after in the parent", "in the child"]
+    delivered_later = GeventEventDispatcher(proxy="", spool=tmp_path / "spool.db", batch_size=5)
+    dispatch(delivered_later, server.url, ["later"])
+    wait_until(lambda: len(server.accepted) == len(everyone) + 1)
+    delivered_later.close(5)
+    assert dict(server.accepted) == dict.fromkeys([*everyone, "later"], 1)

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any, Iterator
 
 import gevent
+import greenlet
 import pytest
 from gevent import monkey
 
@@ -296,3 +297,20 @@ def test_our_log_has_no_word_of_a_request(server: HostileServer, caplog: pytest.
 def test_the_client_is_closed_without_ever_having_been_used() -> None:
     with closing(opened()) as link:
         assert link is not None
+
+
+def test_a_request_on_a_kept_connection_takes_one_turn_of_the_hub(no_proxy: None) -> None:
+    """The one in which the answer is awaited, and not even that where the answer is faster; nothing else waits."""
+    with HostileProcess() as server:
+        link = opened()
+        for _ in range(3):
+            assert post(link, server.url("status/204")) == Answer(204)
+        seen: list[Any] = []
+        hub = gevent.get_hub()
+        greenlet.settrace(lambda event, pair: seen.append(pair[1]))
+        try:
+            for _ in range(10):
+                assert post(link, server.url("delay/0.01")) == Answer(204)
+        finally:
+            greenlet.settrace(None)
+        assert seen.count(hub) == 10

@@ -36,9 +36,7 @@ def environ(**more: str) -> dict[str, str]:
 @contextmanager
 def started(arguments: Sequence[str], env: Mapping[str, str] | None = None, **streams: Any) -> Iterator[Any]:
     """A process and its descendants, none of which outlives the block."""
-    process = subprocess.Popen(
-        arguments, cwd=ROOT, env=dict(env or environ()), start_new_session=True, **streams
-    )
+    process = subprocess.Popen(arguments, cwd=ROOT, env=dict(env or environ()), start_new_session=True, **streams)
     try:
         yield process
     finally:

@@ -29,8 +29,7 @@ class Connections:
         self._context = _context(authority) if parts.scheme == "https" else None
         self._idle: list[Any] = []
         self.head = (
-            f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-            "Content-Type: application/json\r\nContent-Length: "
+            f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\nContent-Length: "
         ).encode()
 
     def post(self, body: bytes) -> None:
