@@ -74,7 +74,7 @@ class Engine:
         self._flushes = Flushes()
         self._spool: Spool | None = None
         if config.spool is not None:
-            self._spool = Spool(config, transport, self._buffer, self._inside, self._settled)
+            self._spool = Spool(config, transport, self._buffer, self._inside, self._account, self._tell)
         rescue = self._spool.rescue if self._spool else _rescue_nothing
         self._senders = Senders(
             config, transport, home, self._buffer, self._inside, self._counters, self._voice, self._account, rescue
@@ -201,11 +201,8 @@ class Engine:
             self._voice.notices.is_news(end.reason, _why(end))
         self._flushes.tell(self._buffer.oldest)
 
-    def _settled(self, ends: list[End]) -> None:
-        """The spool has settled them: count them, and tell the hook, which may wait."""
-        with self._inside:
-            for end in ends:
-                self._account(end)
+    def _tell(self, ends: list[End]) -> None:
+        """Tell the hook what the spool has settled."""
         if self._ended:
             gevent.spawn(self._senders.tell, ends)  # there is no time to wait for it
         else:

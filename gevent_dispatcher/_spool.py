@@ -58,7 +58,8 @@ class Spool:
         transport: how what was spooled is delivered.
         buffer: whose batches may be stored.
         inside: entered while the buffer is being changed.
-        settled: accounts for batches, and tells the hook; may wait.
+        account: counts the events of a batch that has ended; must not switch.
+        tell: tells the hook of them; may wait.
     """
 
     def __init__(
@@ -67,7 +68,8 @@ class Spool:
         transport: Transport,
         buffer: Buffer,
         inside: AbstractContextManager[None],
-        settled: Callable[[list[End]], None],
+        account: Callable[[End], None],
+        tell: Callable[[list[End]], None],
     ) -> None:
         place = config.spool
         self._path = os.path.abspath(place) if isinstance(place, (str, os.PathLike)) else None
@@ -76,7 +78,8 @@ class Spool:
         self._transport = transport
         self._buffer = buffer
         self._inside = inside
-        self._settled = settled
+        self._account = account
+        self._tell = tell
         self._opened: OpenQueue | None = None
         self._expired: list[Batch] = []
         self._storing: Any = None
@@ -141,31 +144,31 @@ class Spool:
         return not left
 
     def _store(self, batches: list[Batch]) -> list[Batch]:
-        """Store as many as can be, and tell which could not."""
-        try:
-            stored = self._put(batches)
-        except QueueError as error:
-            stored = []
-            self._say_why(batches, error)
-        self._end(batches[: len(stored)], Outcome.SPOOLED, "", _STORED)
-        return batches[len(stored) :]
+        """Store as many as can be, the first before the others, and tell which could not."""
+        stored, portion = 0, batches
+        while portion:
+            try:
+                self._put(portion)
+            except QueueFull as error:
+                if len(portion) == 1:
+                    self._say_why(batches[stored:], error)
+                    break
+                portion = portion[: len(portion) // 2]
+            except QueueError as error:
+                self._say_why(batches[stored:], error)
+                break
+            else:
+                self._end(portion, Outcome.SPOOLED, "", _STORED)
+                stored += len(portion)
+                portion = batches[stored:]
+        return batches[stored:]
 
-    def _put(self, batches: list[Batch]) -> list[Batch]:
-        """Put all, or the first of them for which there is room."""
+    def _put(self, batches: list[Batch]) -> None:
         if self._opened is None:
             self._opened = self._queue.open()
-        try:
-            self._opened.put([batch.request() for batch in batches])
-        except QueueFull as error:
-            if len(batches) == 1:
-                self._say_why(batches, error)
-                return []
-            half = len(batches) // 2
-            stored = self._put(batches[:half])
-            return stored + self._put(batches[half:]) if len(stored) == half else stored
+        self._opened.put([batch.request() for batch in batches])
         self._holds = True
         self._look_in(self._pause)
-        return batches
 
     def _say_why(self, batches: list[Batch], error: QueueError) -> None:
         self._away_until = monotonic() + _INTERVAL
@@ -176,7 +179,8 @@ class Spool:
         with self._inside:
             for end in ends:
                 self._buffer.settle(end.batch)
-        self._settled(ends)
+                self._account(end)
+        self._tell(ends)
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
