@@ -37,8 +37,12 @@ monotonic = time.monotonic
 _AT_ONCE = 10
 # A queue that is away is asked again after so many seconds at first, and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0
+# After such a pause in vain, a queue is no longer waited for by a consumer that shall end when it is empty.
+_ENOUGH = 2.0
 # What a killed sender may take to close its socket, in seconds.
 _KILL_TIMEOUT = 0.05
+# How often a consumer that stops looks whether what was under way waits again, in seconds.
+_LOOK = 0.05
 # What is kept of the time to stop for giving back what was not delivered: a quarter, and in seconds at most.
 _MARGIN, _LONGEST_MARGIN = 0.25, 2.0
 
@@ -98,6 +102,7 @@ class Consumer:
         self._is_news = Event()  # there is something to tell the queue
         self._helpers: list[Any] = []
         self._senders: Senders | None = None
+        self._has_run = False
         self._is_stopping = False
         self._is_abandoned = False
         self._deadline = float("inf")
@@ -108,11 +113,16 @@ class Consumer:
         """Deliver until `stop` is called.
 
         Args:
-            until_empty: or until the queue gives nothing more and what is held has ended, or an origin rests.
+            until_empty: or until the queue gives nothing more and what is held has ended, or an origin rests, or the
+                queue has been away for some seconds.
 
         Raises:
             QueueUnusable: what is there is not a queue.
+            RuntimeError: it was called before.
         """
+        if self._has_run:
+            raise RuntimeError("a consumer runs once; make another one")
+        self._has_run = True
         opened, senders = self._queue.open(), self._make_senders()
         self._helpers = [gevent.spawn(self._keep, opened), gevent.spawn(self._tell, opened)]
         self._senders = senders
@@ -134,6 +144,9 @@ class Consumer:
 
     def stop(self, timeout: float | None = None) -> None:
         """Receive no more, finish what is under way, give the rest back; `run` returns within the time. Does not wait.
+
+        What is under way is a request that has been sent; what waits for its turn, or for an endpoint that is away, is
+        given back at once.
 
         Args:
             timeout: seconds; None takes `close_timeout`.
@@ -170,7 +183,8 @@ class Consumer:
                 self._take(message, senders)
             if messages:
                 continue
-            if until_empty and (self._buffer.rests() or (messages is not None and not self._held)):
+            is_empty = messages == [] and not self._held
+            if until_empty and (is_empty or self._buffer.rests() or patience.is_at_its_end):
                 return
             self._changed.wait(patience.seconds or self._config.poll_interval)
 
@@ -266,14 +280,32 @@ class Consumer:
 
     def _finish(self, senders: Senders) -> None:
         """Wait for what is under way, give the rest back, and have the queue know, as far as time goes."""
-        if self._is_stopping:
-            left = max(self._deadline - monotonic(), 0.0)
-            self._wait_for_the_end(self._deadline - min(left * _MARGIN, _LONGEST_MARGIN))
+        self.stop()
+        left = max(self._deadline - monotonic(), 0.0)
+        self._finish_what_is_under_way(self._deadline - min(left * _MARGIN, _LONGEST_MARGIN))
         senders.stop(_KILL_TIMEOUT)
         self._give_up()
-        self._wait_for_the_end(min(self._deadline, monotonic() + _LONGEST_MARGIN))
+        self._wait_for_the_end(self._deadline)
         if self._held:
             logger.warning("%d messages are neither settled nor given back; their leases end by themselves", self._held)
+
+    def _finish_what_is_under_way(self, deadline: float) -> None:
+        """A request that is cut off may have arrived, and would then come twice; one that waits loses nothing."""
+        self._give_back_what_waits()
+        while self._tickets and monotonic() < deadline:
+            self._wait_for_the_end(min(deadline, monotonic() + _LOOK))
+            self._give_back_what_waits()
+
+    def _give_back_what_waits(self) -> None:
+        with self._inside:
+            for number, ticket in list(self._tickets.items()):
+                waiting = [batch for batch in self._buffer.pieces(number) if not batch.in_flight]
+                for batch in waiting:
+                    self._buffer.settle(batch)
+                ticket.note_left(waiting)
+                if not self._buffer.pieces(number):
+                    del self._tickets[number]
+                    self._end_of(ticket)
 
     def _wait_for_the_end(self, deadline: float) -> None:
         while self._held and monotonic() < deadline:
@@ -298,6 +330,11 @@ class _Patience:
         if not self.seconds:
             logger.warning("cannot %s the queue (%s: %s); trying again", self._doing, type(error).__name__, error)
         self.seconds = min(max(self.seconds * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
+
+    @property
+    def is_at_its_end(self) -> bool:
+        """Whether the queue has been away for too long for somebody who will not wait for ever."""
+        return self.seconds >= _ENOUGH
 
     def worked(self) -> None:
         if self.seconds:

@@ -139,6 +139,60 @@ def test_an_outage_sends_nothing_to_the_dead_letters(queue: OpenQueue, run: Runn
     assert consumer.stats().released == 30
 
 
+class Gate:
+    """An endpoint's answer that waits until the test opens."""
+
+    def __init__(self) -> None:
+        self.opened = gevent.event.Event()
+        self.waiting = 0
+
+    def answer(self, visitors: list[str]) -> int:
+        self.waiting += 1
+        self.opened.wait(30)
+        return 204
+
+
+def test_a_stop_finishes_what_is_under_way_and_gives_the_rest_back_at_once(queue: OpenQueue, run: Runner) -> None:
+    gate = Gate()
+    with PickyServer(gate.answer) as server:
+        queue.put(requests(server.url, *[[name] for name in names(20)]))
+        consumer = run(server.url, pool_size=4)
+        wait_until(lambda: gate.waiting == 2 and consumer.stats().held == 20)  # half, for an origin that is unproven
+        consumer.stop(30)
+        wait_until(lambda: consumer.stats().held == 2)
+        assert queue.status().waiting == 18
+        gate.opened.set()
+        wait_until(lambda: consumer.stats().held == 0)
+        assert (consumer.stats().acked, consumer.stats().released, consumer.stats().requests) == (2, 18, 2)
+        assert set(server.accepted.values()) == {1}
+
+
+def test_a_stop_does_not_wait_for_an_endpoint_that_is_away(queue: OpenQueue, run: Runner) -> None:
+    with refusing_port() as port:
+        url = f"http://127.0.0.1:{port}/v1/events"
+        queue.put(requests(url, *[[name] for name in names(30)]))
+        consumer = run(url, backoff_base=20, backoff_max=30)
+        wait_until(lambda: consumer.stats().requests >= 5)
+        consumer.stop(60)
+        wait_until(lambda: consumer.stats().held == 0)
+        assert consumer.stats().released == 30
+
+
+def test_what_is_under_way_is_finished_when_another_origin_rests(queue: OpenQueue, recipe: SqliteQueue) -> None:
+    gate = Gate()
+    with PickyServer(gate.answer) as server, refusing_port() as port:
+        away = f"http://127.0.0.1:{port}/v1/events"
+        queue.put(requests(server.url, ["slow"]))
+        queue.put(requests(away, *[[name] for name in names(10)]))
+        consumer = Consumer(recipe, destinations=[server.url, away], proxy="", backoff_base=0.01, poll_interval=0.02)
+        running = gevent.spawn(consumer.run, until_empty=True)
+        wait_until(lambda: gate.waiting == 1 and consumer.stats().held == 1)
+        gate.opened.set()
+        running.get(timeout=10)
+        assert dict(server.accepted) == {"slow": 1}
+    assert (consumer.stats().acked, consumer.stats().released) == (1, 10)
+
+
 def test_what_is_left_of_a_message_comes_back_as_a_message_of_its_own(queue: OpenQueue, run: Runner) -> None:
     blocked = gevent.event.Event()
 
@@ -229,6 +283,20 @@ def test_it_runs_until_the_queue_is_empty(queue: OpenQueue, recipe: SqliteQueue)
             consumer.run(until_empty=True)
         assert len(server.accepted) == 25
     assert consumer.stats().acked == 25
+
+
+def test_until_empty_does_not_wait_for_ever_for_a_queue_that_is_away(queue: OpenQueue) -> None:
+    consumer = Consumer(Moody(queue, 1_000), proxy="", poll_interval=0.02)
+    with gevent.Timeout(20):
+        consumer.run(until_empty=True)
+    assert consumer.stats().received == 0
+
+
+def test_it_runs_once(recipe: SqliteQueue) -> None:
+    consumer = Consumer(recipe, proxy="")
+    consumer.run(until_empty=True)
+    with pytest.raises(RuntimeError, match="runs once"):
+        consumer.run()
 
 
 @pytest.mark.parametrize(
