@@ -13,8 +13,10 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "gevent_dispatcher" / "__
 SDK = ['optimizely-sdk>=3.10; python_version >= "3.9"', 'optimizely-sdk>=3.10,<5.5; python_version < "3.9"']
 # Encodes in a tenth of the time; used when it is there.
 FAST = ["orjson>=3"]
+# The bar of commands; without it they log lines.
+PROGRESS = ["tqdm>=4"]
 # gunicorn's extra brings what its gevent worker imports.
-EXAMPLES = [*SDK, "flask>=1.1", "gunicorn[gevent]>=20", "tqdm>=4"]
+EXAMPLES = [*SDK, "flask>=1.1", "gunicorn[gevent]>=20", *PROGRESS]
 BENCH = ["launchdarkly-server-sdk>=9", "matplotlib>=3", "orjson>=3", "requests>=2", "sentry-sdk>=2", "trustme>=1"]
 
 setup(
@@ -31,6 +33,7 @@ setup(
     extras_require={
         "sdk": SDK,
         "fast": FAST,
+        "progress": PROGRESS,
         "examples": EXAMPLES,
         # What the benchmarks compare with, and draw with; they name what is missing and go on.
         "bench": [*EXAMPLES, *BENCH],

@@ -55,6 +55,7 @@ LAYERS = {
     "uwsgi": 4,
     "doctor": 2,  # it imports nothing of the package, and the engine says its few own findings
     "collector": 4,
+    "commands": 4,
     "__main__": 4,
 }
 # Third-party names, and the modules that may know them. L0 and L1 know none.
@@ -73,7 +74,7 @@ KNOWN_TO = {
             "_spool",
         ),
         *("_tls", "_http_response", "_http_connection", "_http_client"),
-        *("queues", "collector", "__main__"),
+        *("queues", "collector", "commands", "__main__"),
         "sdk",  # a fork doubles the greenlets that stand for the SDK's threads, and only gevent can end them
     },
     "urllib3": {"_http_client", "_http_connection"},
@@ -81,6 +82,7 @@ KNOWN_TO = {
     "orjson": {"_json"},
     "optimizely": {"sdk"},
     "gunicorn": {"doctor"},
+    "tqdm": {"commands"},
     "typing_extensions": {"_config", "_transport", "_dispatcher", "_consumer", "sdk"},  # for type checkers only
 }
 CLOCKS = {"time", "datetime", "random", "threading", "socket", "asyncio"}

@@ -1,0 +1,190 @@
+"""`worker`: delivers what is in a queue."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from gevent_dispatcher._config import ConsumerConfig
+from gevent_dispatcher._consumer import EVENT_API, Consumer
+from gevent_dispatcher._held import ConsumerStats
+from gevent_dispatcher.commands._options import (
+    INCOMPLETE,
+    WELL,
+    add_command,
+    add_http,
+    add_settings,
+    checked,
+    existing_queue,
+    fail,
+    queue_path,
+    settings_of,
+)
+from gevent_dispatcher.commands._progress import LINE_INTERVAL, Work, make_progress, shown
+from gevent_dispatcher.commands._signals import on_signals
+from gevent_dispatcher.queues import OpenQueue, QueueError, Status
+
+if TYPE_CHECKING:
+    from gevent_dispatcher.commands._options import Commands
+
+logger = logging.getLogger("gevent_dispatcher")
+
+_DESCRIPTION = f"""\
+Deliver what is in a queue: each message is acknowledged after a 2xx, and never before. Any number of workers may share
+a queue, with each other and with the applications that fill it. What the endpoint refuses goes to the dead letters
+(see `queue dead`); an endpoint that is away costs nothing, what is for it waits.
+
+  python -m gevent_dispatcher worker queue.db
+  python -m gevent_dispatcher worker queue.db --once
+  python -m gevent_dispatcher worker queue.db --allow http://127.0.0.1:8080 --pool-size 20
+
+Requests go only to the Event API ({" and ".join(EVENT_API)}) and where --allow
+says: whoever can write to the queue could name any address. What would go elsewhere goes to the dead letters.
+
+SIGTERM or Ctrl-C: nothing more is received, what was sent is finished, the rest is given back, within --close-timeout.
+A second signal ends the process at once; what it held comes again after its lease. On a terminal there is a bar,
+elsewhere a line in the log each minute.
+
+It ends with 0; with 1 when --once left something in the queue, or put something to the dead letters; 2 when called
+wrongly; 3 when the queue cannot be used. A file that is not there is waited for, except with --once.
+"""
+
+_USAGE = "%(prog)s [OPTION ...] QUEUE"
+
+_HELP = {
+    "pool_size": "most requests at once",
+    "lease": "how long a message is ours; extended while it is held. What a killed worker held comes again after this",
+    "hold_timeout": "the longest that a message is held before it is given back",
+    "release_delay": "before a message that was given back can be received again",
+    "max_held": "most messages held at once",
+    "max_held_bytes": "bytes held from which on none are received",
+    "poll_interval": "how often an empty queue is asked",
+    "backoff_base": "upper bound of the first wait after a failure",
+    "backoff_max": "upper bound of any wait after a failure",
+    "close_timeout": "what a stop may take",
+}
+
+# What a stop may take beyond its time, in seconds: then the disk hangs.
+_GRACE = 5.0
+
+
+def add(commands: Commands) -> None:
+    """Add the command to a parser."""
+    command = add_command(commands, "worker", "deliver what is in a queue", _DESCRIPTION, usage=_USAGE)
+    command.add_argument("queue", type=queue_path, metavar="QUEUE", help="the path of a SqliteQueue's file")
+    command.add_argument("--once", action="store_true", help="end when the queue is empty, or the endpoint is away")
+    command.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="requests may go to this scheme, host and port, too; may be repeated",
+    )
+    command.add_argument(
+        "--report-interval",
+        type=float,
+        default=LINE_INTERVAL,
+        metavar="SECONDS",
+        help="between two lines of the log where there is no bar (default: %(default)g)",
+    )
+    add_settings(command, "what is held, and for how long", ConsumerConfig, _HELP)
+    add_http(command)
+    command.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    queue = existing_queue(options.queue)
+    consumer = checked(options, lambda: _consumer(queue, options))
+    stop_time = options.close_timeout if options.close_timeout is not None else ConsumerConfig.close_timeout
+    on_signals(lambda number: _stop(consumer, stop_time), lambda: _last_words(consumer.stats()), stop_time + _GRACE)
+    watched = queue.open()
+    try:
+        return _Worker(consumer, watched, options).run()
+    except QueueError as error:
+        return fail(error)
+    finally:
+        watched.close()
+
+
+def _consumer(queue: Any, options: argparse.Namespace) -> Consumer:
+    if not 0 < options.report_interval <= 86_400:
+        raise ValueError(f"--report-interval={options.report_interval:g}: must be a number of seconds up to 86400")
+    return Consumer(queue, destinations=[*EVENT_API, *options.allow], **settings_of(options, _HELP))
+
+
+def _stop(consumer: Consumer, seconds: float) -> None:
+    consumer.stop()
+    logger.info("stopping: %d messages are held; at the latest in %g s", consumer.stats().held, seconds)
+
+
+def _last_words(stats: ConsumerStats) -> str:
+    return f"{stats.held} messages were held, and come again when their leases are over"
+
+
+class _Worker:
+    """One run of a consumer, watched.
+
+    Args:
+        consumer: what runs.
+        queue: its queue, opened for looks at it.
+        options: of the command.
+    """
+
+    def __init__(self, consumer: Consumer, queue: OpenQueue, options: argparse.Namespace) -> None:
+        self._consumer = consumer
+        self._queue = queue
+        self._options = options
+
+    def run(self) -> int:
+        """Run it to its end, and return the exit code.
+
+        Raises:
+            QueueError: the queue cannot be used.
+        """
+        options = self._options
+        self._look_first()
+        progress = make_progress("events", options.report_interval)
+        logger.info("delivering from %s%s", options.queue, " until it is empty" if options.once else "")
+        with shown(progress, self._work):
+            self._consumer.run(until_empty=options.once)
+        return self._how_it_ended() if options.once else WELL
+
+    def _look_first(self) -> None:
+        try:
+            self._queue.status()
+        except QueueError:
+            if self._options.once or os.path.exists(self._options.queue):
+                raise
+
+    def _how_it_ended(self) -> int:
+        status = self._queue.status()
+        left = status.waiting + status.delayed + status.leased
+        if left:
+            logger.warning("%d messages (%d events) are left in the queue", left, status.events)
+        return INCOMPLETE if left or self._consumer.stats().dead else WELL
+
+    def _work(self) -> Work:
+        stats, status = self._consumer.stats(), self._status()
+        done = stats.delivered_events + stats.dead_events
+        waiting = "?" if status is None else str(status.events)
+        return Work(
+            done,
+            None if status is None else done + status.events,
+            f"{stats.delivered_events} events delivered, {waiting} in the queue; {_counts(stats)}",
+            f"{waiting} waiting, {stats.dead_events} dead",
+        )
+
+    def _status(self) -> Status | None:
+        try:
+            return self._queue.status()
+        except QueueError:  # the consumer says so
+            return None
+
+
+def _counts(stats: ConsumerStats) -> str:
+    return (
+        f"messages: {stats.acked} acknowledged, {stats.released} given back, {stats.dead} dead, {stats.held} held; "
+        f"{stats.requests} requests, {stats.retries} of them again"
+    )
