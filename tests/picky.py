@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import Any, Callable, Iterable
 
+from gevent.event import Event
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
@@ -44,8 +45,12 @@ class PickyServer:
         return f"http://127.0.0.1:{self._server.server_port}{PATH}"
 
     def _app(self, environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
-        body = json.loads(environ["wsgi.input"].read())
-        visitors = [each["visitor_id"] for each in body["visitors"]]
+        data = environ["wsgi.input"].read()
+        try:
+            visitors = [each["visitor_id"] for each in json.loads(data)["visitors"]]
+        except ValueError:  # the Event API's answer to what is not JSON
+            start_response("400 Picky", [("Content-Length", "0")])
+            return []
         status = self._answer(visitors)
         self.requests.append((status, visitors))
         if status is None:
@@ -54,3 +59,22 @@ class PickyServer:
             self.accepted.update(visitors)
         start_response(f"{status} Picky", [("Content-Length", "0")] if status != 204 else [])
         return []
+
+
+class Gate:
+    """An endpoint's answer that waits until the test opens.
+
+    Attributes:
+        waiting: requests that have come.
+        opened: to be set.
+    """
+
+    def __init__(self) -> None:
+        self.opened = Event()
+        self.waiting = 0
+
+    def answer(self, visitors: list[str]) -> int:
+        """Wait, and accept."""
+        self.waiting += 1
+        self.opened.wait(30)
+        return 204

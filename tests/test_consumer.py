@@ -14,7 +14,7 @@ from gevent_dispatcher._event import Encoder, merge
 from gevent_dispatcher.queues import OpenQueue, QueueUnavailable, SqliteQueue
 from tests.events import log_event, visitor
 from tests.hostile import HostileServer, refusing_port
-from tests.picky import PickyServer
+from tests.picky import Gate, PickyServer
 from tests.waiting import wait_until
 
 Runner = Callable[..., Consumer]
@@ -137,19 +137,6 @@ def test_an_outage_sends_nothing_to_the_dead_letters(queue: OpenQueue, run: Runn
     status = queue.status()
     assert (status.waiting + status.delayed, status.leased, status.dead) == (30, 0, 0)
     assert consumer.stats().released == 30
-
-
-class Gate:
-    """An endpoint's answer that waits until the test opens."""
-
-    def __init__(self) -> None:
-        self.opened = gevent.event.Event()
-        self.waiting = 0
-
-    def answer(self, visitors: list[str]) -> int:
-        self.waiting += 1
-        self.opened.wait(30)
-        return 204
 
 
 def test_a_stop_finishes_what_is_under_way_and_gives_the_rest_back_at_once(queue: OpenQueue, run: Runner) -> None:
