@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -321,6 +322,8 @@ class TestCommand:
                 client = Client(url)
                 assert client.post_events(body(visitor("a", "1"))) == 204
                 assert client.get("/counts")["unique"] == 1
+                break_off(url)
+                assert client.get("/counts")["unique"] == 1
                 process.send_signal(number)  # with the connection still open
                 _, errors = process.communicate(timeout=10)
                 client.close()
@@ -348,6 +351,15 @@ class TestCommand:
         done = run("collector", *arguments)
         assert done.returncode == 2
         assert complaint in done.stderr.splitlines()[-1]
+
+
+def break_off(url: str) -> None:
+    """Go away in the middle of a request."""
+    with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=10) as connection:
+        connection.sendall(b"POST /v1/events HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\n\r\n{")
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1024):
+            pass
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -161,8 +161,9 @@ class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
         return environ
 
     def handle_error(self, kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        # stop() ended this greenlet: an outage breaks connections off, it does not answer 500 on them.
-        if issubclass(kind, gevent.GreenletExit):
+        # stop() ended this greenlet: an outage breaks connections off, it does not answer 500 on them. Or the
+        # client broke off, and nobody is left to be answered.
+        if issubclass(kind, (gevent.GreenletExit, OSError)):
             self.close_connection = True
         else:
             super().handle_error(kind, error, trace)
