@@ -66,7 +66,8 @@ class Consumer:
         pool_size: most greenlets sending at once; default 10.
         lease: seconds for which a message is ours; extended while it is held. Default 60.
         hold_timeout: longest that a message is held before it is given back, in seconds; default 600.
-        release_delay: seconds before a message that was given back can be received again; default 30.
+        release_delay: seconds before a message that was sent in vain, or held for too long, can be received again once
+            it was given back; default 30.
         max_held: most messages held at once; default 200.
         max_held_bytes: bytes of messages held from which on none are received; default 32 MiB.
         poll_interval: how often an empty queue is asked, in seconds; default 1.
@@ -249,9 +250,10 @@ class Consumer:
         if word.ack:
             opened.ack([ticket.receipt for ticket in word.ack])
             self._confirmed("acked", word.ack)
-        if word.release:
-            opened.release([ticket.receipt for ticket in word.release], self._config.release_delay)
-            self._confirmed("released", word.release)
+        for delay, tickets in ((0.0, word.hand_back), (self._config.release_delay, word.release)):
+            if tickets:
+                opened.release([ticket.receipt for ticket in tickets], delay)
+                self._confirmed("released", tickets)
         for reason, tickets in word.bury.items():
             opened.bury([ticket.receipt for ticket in tickets], reason)
             self._confirmed("dead", tickets)

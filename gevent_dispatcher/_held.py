@@ -8,7 +8,7 @@ output here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Collection, Iterable, NamedTuple
+from typing import Collection, Iterable, NamedTuple, Sequence
 
 from gevent_dispatcher import _stats
 from gevent_dispatcher._event import Request
@@ -91,9 +91,10 @@ class Ticket:
         delivered: events that the endpoint took.
         dead: requests that were refused, each with why.
         left: requests that were neither delivered nor refused before time was up.
+        is_untried: nothing of it was ever sent.
     """
 
-    __slots__ = ("dead", "delivered", "left", "receipt", "request")
+    __slots__ = ("dead", "delivered", "is_untried", "left", "receipt", "request")
 
     def __init__(self, receipt: str, request: Request) -> None:
         self.receipt = receipt
@@ -101,6 +102,7 @@ class Ticket:
         self.delivered = 0
         self.dead: list[tuple[Request, str]] = []
         self.left: list[Request] = []
+        self.is_untried = False
 
     def note(self, end: End) -> None:
         """Write down what became of one piece, or of the whole."""
@@ -111,15 +113,25 @@ class Ticket:
         else:
             self.left.append(end.batch.request())
 
-    def note_left(self, batches: Iterable[Batch]) -> None:
+    def note_left(self, batches: Sequence[Batch]) -> None:
         """Write down what is still pending when time is up."""
         self.left.extend(batch.request() for batch in batches)
+        self.is_untried = not any(batch.attempts for batch in batches)
 
 
 class Word(NamedTuple):
-    """What a queue is to be told of messages: exactly one of the lists of receipts, or one message with its parts."""
+    """What a queue is to be told of messages: each is in one of these.
+
+    Attributes:
+        ack: every event was delivered.
+        hand_back: none was ever sent: others may have it at once.
+        release: none was delivered; not at once.
+        bury: all were refused, by reason.
+        replace: some of this, some of that.
+    """
 
     ack: list[Ticket]
+    hand_back: list[Ticket]
     release: list[Ticket]
     bury: dict[str, list[Ticket]]
     replace: list[Ticket]
@@ -127,12 +139,12 @@ class Word(NamedTuple):
 
 def word_of(tickets: Iterable[Ticket]) -> Word:
     """Sort finished messages by what the queue is to be told of them."""
-    word = Word([], [], {}, [])
+    word = Word([], [], [], {}, [])
     for ticket in tickets:
         if not ticket.dead and not ticket.left:
             word.ack.append(ticket)
         elif not ticket.delivered and not ticket.dead:
-            word.release.append(ticket)
+            (word.hand_back if ticket.is_untried else word.release).append(ticket)
         elif not ticket.delivered and not ticket.left:
             word.bury.setdefault(ticket.dead[0][1], []).append(ticket)
         else:

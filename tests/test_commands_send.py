@@ -212,6 +212,15 @@ def test_what_is_wrong_is_said_at_once(arguments: list[str], code: int, complain
     assert "Traceback" not in done.stderr
 
 
+def test_standard_input_that_is_closed_is_said() -> None:
+    command = [sys.executable, "-m", "gevent_dispatcher", "send", "--url", URL]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *command], env=environ(), capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 3
+    assert b"Traceback" not in done.stderr
+
+
 def test_a_foreign_file_is_no_queue(tmp_path: Path) -> None:
     foreign = tmp_path / "notes.txt"
     foreign.write_text("nothing like a queue" * 100)

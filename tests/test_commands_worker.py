@@ -195,6 +195,18 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_foreign_file_in_the_place_of_the_queue_ends_it(tmp_path: Path, queue: QueueFile) -> None:
+    foreign = tmp_path / "notes.txt"
+    foreign.write_text("nothing like a queue" * 100)
+    queue.status()
+    with start(tmp_path, "worker", queue.path, *QUICK) as worker:
+        worker.wait_for("it to begin", lambda: "delivering" in worker.output())
+        Path(f"{queue.path}-wal").unlink()  # or SQLite would read the queue from it
+        foreign.replace(queue.path)
+        assert worker.wait_for_end() == 3
+        assert "no SQLite file" in worker.output()
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

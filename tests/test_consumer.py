@@ -143,7 +143,7 @@ def test_a_stop_finishes_what_is_under_way_and_gives_the_rest_back_at_once(queue
     gate = Gate()
     with PickyServer(gate.answer) as server:
         queue.put(requests(server.url, *[[name] for name in names(20)]))
-        consumer = run(server.url, pool_size=4)
+        consumer = run(server.url, pool_size=4, release_delay=600)
         wait_until(lambda: gate.waiting == 2 and consumer.stats().held == 20)  # half, for an origin that is unproven
         consumer.stop(30)
         wait_until(lambda: consumer.stats().held == 2)
@@ -158,11 +158,13 @@ def test_a_stop_does_not_wait_for_an_endpoint_that_is_away(queue: OpenQueue, run
     with refusing_port() as port:
         url = f"http://127.0.0.1:{port}/v1/events"
         queue.put(requests(url, *[[name] for name in names(30)]))
-        consumer = run(url, backoff_base=20, backoff_max=30)
-        wait_until(lambda: consumer.stats().requests >= 5)
+        consumer = run(url, backoff_base=20, backoff_max=30, release_delay=600)
+        wait_until(lambda: consumer.stats().requests >= 5 and consumer.stats().held == 30)
         consumer.stop(60)
         wait_until(lambda: consumer.stats().held == 0)
+        tried = consumer.stats().requests - consumer.stats().retries
         assert consumer.stats().released == 30
+        assert (queue.status().waiting, queue.status().delayed) == (30 - tried, tried)
 
 
 def test_what_is_under_way_is_finished_when_another_origin_rests(queue: OpenQueue, recipe: SqliteQueue) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from contextlib import contextmanager
@@ -221,7 +222,7 @@ def _requeue(queue: OpenQueue, options: argparse.Namespace) -> int:
 
 def _purge(queue: OpenQueue, options: argparse.Namespace) -> int:
     what = _what(queue.status(), options.dead)
-    if not options.yes and not sys.stdin.isatty():
+    if not options.yes and not os.isatty(0):
         print(f"gevent_dispatcher: {what} would be deleted, and nobody can be asked: give --yes", file=sys.stderr)
         return USAGE
     if not options.yes and not _is_confirmed(f"Delete {what} in {options.queue} for good?"):

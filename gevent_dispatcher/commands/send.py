@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Iterator
 
@@ -63,6 +62,7 @@ _HELP = {
     "close_timeout": "what a stop may take",
 }
 
+_STANDARD_INPUT = 0
 # What a stop may take beyond its time, in seconds.
 _GRACE = 2.0
 
@@ -98,7 +98,7 @@ def _dispatcher(options: argparse.Namespace, transport: Any) -> GeventEventDispa
 @contextmanager
 def _source(file: str) -> Iterator[Lines]:
     if file == "-":
-        yield Lines(sys.stdin.fileno())
+        yield Lines(_STANDARD_INPUT)
         return
     with open(file, "rb", buffering=0) as opened:
         yield Lines(opened.fileno())

@@ -57,7 +57,7 @@ _HELP = {
     "pool_size": "most requests at once",
     "lease": "how long a message is ours; extended while it is held. What a killed worker held comes again after this",
     "hold_timeout": "the longest that a message is held before it is given back",
-    "release_delay": "before a message that was given back can be received again",
+    "release_delay": "before a message that was sent in vain and given back can be received again",
     "max_held": "most messages held at once",
     "max_held_bytes": "bytes held from which on none are received",
     "poll_interval": "how often an empty queue is asked",
