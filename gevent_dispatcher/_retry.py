@@ -47,6 +47,17 @@ class Answer(NamedTuple):
         return self.error or f"status {self.status}"
 
 
+def answer_problem(answer: object) -> str | None:
+    """What is wrong with what a transport returned, or None: it is anybody's code, and decisions rest on it."""
+    if not isinstance(answer, Answer):
+        return type(answer).__name__
+    for name, accepted in (("status", int), ("retry_after", str), ("error", str)):
+        value = getattr(answer, name)
+        if value is not None and not isinstance(value, accepted):
+            return f"one whose {name} is {type(value).__name__}"
+    return None
+
+
 def judge(answer: Answer) -> Verdict:
     """Decide what an answer means for the batch that was sent."""
     status = answer.status

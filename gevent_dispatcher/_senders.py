@@ -20,7 +20,7 @@ from gevent_dispatcher._config import Config
 from gevent_dispatcher._home import Home, end_at_once
 from gevent_dispatcher._lane import Batch
 from gevent_dispatcher._policy import End, Policy
-from gevent_dispatcher._retry import Answer, Verdict, judge
+from gevent_dispatcher._retry import Answer, Verdict, answer_problem, judge
 from gevent_dispatcher._stats import Counters, Delivery
 from gevent_dispatcher._transport import Link, Transport
 from gevent_dispatcher._url import Origin
@@ -196,9 +196,10 @@ class Senders:
                 raise
             logger.error("the transport raised; its %d events are sent again: %s", batch.events, describe(error))
             return Answer(error=type(error).__name__)
-        if isinstance(answer, Answer):
+        problem = answer_problem(answer)
+        if problem is None:
             return answer
-        logger.error("send() of a transport returns an Answer, not %s", type(answer).__name__)
+        logger.error("send() of a transport returns an Answer, not %s", problem)
         return Answer(error="no Answer")
 
     def _give_back(self, batch: Batch) -> None:

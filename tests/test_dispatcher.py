@@ -471,12 +471,23 @@ def test_a_transport_that_always_raises_waits_and_expires_like_any_failure(make:
     assert 1 < len(transport.sent) < 100
 
 
-def test_a_transport_that_returns_no_answer_is_retried(make: Maker, caplog: pytest.LogCaptureFixture) -> None:
-    dispatcher = make(transport=Scripted(None, Answer(204)))  # type: ignore[arg-type]  # what is tested
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (None, "not NoneType"),
+        (Answer("204"), "not one whose status is str"),  # type: ignore[arg-type]  # what is tested
+        (Answer(503, 30), "not one whose retry_after is int"),  # type: ignore[arg-type]
+        (Answer(error=OSError()), "not one whose error is OSError"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_transport_that_returns_no_answer_is_retried(
+    make: Maker, caplog: pytest.LogCaptureFixture, returned: Any, said: str
+) -> None:
+    dispatcher = make(transport=Scripted(returned, Answer(204)))
     dispatcher.dispatch_event(log_event(URL))
     wait_until(lambda: dispatcher.flush(0.1))
     assert dispatcher.stats().delivered == 1
-    assert "returns an Answer, not NoneType" in caplog.text
+    assert f"returns an Answer, {said}" in caplog.text
 
 
 def test_a_killed_sender_loses_nothing(make: Maker) -> None:
