@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from email.utils import parsedate_to_datetime
+from email.utils import mktime_tz, parsedate_tz
 from enum import Enum
 from typing import Callable, NamedTuple
 
@@ -128,7 +128,9 @@ def parse_retry_after(value: str | None, wall_clock: float) -> float | None:
 
 def _until(text: str, wall_clock: float) -> float | None:
     try:
-        moment = parsedate_to_datetime(text).timestamp()
+        *date, zone = parsedate_tz(text)  # type: ignore[misc]  # None, which is no date, is a TypeError
+        # The obsolete form of RFC 9110, section 5.6.7, names no zone, and is in UTC like the others.
+        moment = mktime_tz((*date, zone or 0))
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
     return min(max(moment - wall_clock, 0.0), LONGEST_RETRY_AFTER)

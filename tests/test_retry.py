@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from email.utils import formatdate
 
 import pytest
@@ -102,6 +103,18 @@ def test_the_bound_doubles_with_each_attempt_up_to_the_maximum() -> None:
 )
 def test_retry_after_in_its_forms(value: str | None, seconds: float | None) -> None:
     assert parse_retry_after(value, NOW) == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system has no tzset")
+@pytest.mark.parametrize("zone", ["UTC", "EST+5", "JST-9"])
+def test_a_date_without_a_zone_is_in_utc_wherever_it_is_read(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert parse_retry_after(time.asctime(time.gmtime(NOW + 60)), NOW) == 60.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @given(st.text())
