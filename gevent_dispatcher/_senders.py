@@ -149,7 +149,7 @@ class Senders:
             self.attend()
             if over:
                 self.start_one()  # to say so
-        if over and self._config.on_delivery is not None:
+        if self._is_heard(over):
             gevent.spawn(self.tell, over)  # the hook may wait, and the hub must not
 
     # -- a sender: the only one that waits -----------------------------------------------------------------------------
@@ -210,12 +210,17 @@ class Senders:
     # -- what an answer leads to ---------------------------------------------------------------------------------------
 
     def _conclude(self, batch: Batch, answer: Answer) -> None:
+        origin = batch.envelope.origin
         with self._inside:
+            was_resting = self._buffer.is_resting(origin)
             ends = self._policy.conclude(batch, answer, monotonic(), time.time())
             for end in ends:
                 self._account(end)
-            self._arm(monotonic())
-        self._say(batch.envelope.origin, answer)
+            if was_resting or self._buffer.is_resting(origin) or self._is_heard(ends):
+                self.attend()  # this sender may have to wait now, and what may go by this answer must not
+            else:
+                self._arm(monotonic())
+        self._say(origin, answer)
         self.tell(ends)
 
     # -- what is said of it --------------------------------------------------------------------------------------------
@@ -226,9 +231,12 @@ class Senders:
         elif self._buffer.is_resting(origin):
             self._voice.failed(origin, answer, self._buffer.events)
 
+    def _is_heard(self, ends: list[End]) -> bool:
+        return bool(ends) and self._config.on_delivery is not None
+
     def tell(self, ends: list[End]) -> None:
         """Tell the hook what has ended; it may wait."""
-        if ends and self._config.on_delivery is not None:
+        if self._is_heard(ends):
             self._voice.settled(delivery(end) for end in ends)
 
 

@@ -535,6 +535,17 @@ def test_a_hook_that_raises_is_said_once_and_changes_nothing(make: Maker, caplog
     assert caplog.text.count("on_delivery raised") == 1
 
 
+@pytest.mark.parametrize("answers", [[Answer(error="gone")] * 5, []])
+def test_a_hook_that_waits_holds_its_own_sender_and_no_other(make: Maker, answers: list[Answer]) -> None:
+    go_on = gevent.event.Event()
+    transport = Scripted(*answers, wait=lambda: gevent.sleep(0))
+    dispatcher = make(transport=transport, on_delivery=lambda _: go_on.wait(60), batch_size=1, flush_interval=0)
+    for _ in range(8):
+        dispatcher.dispatch_event(log_event(URL))
+    wait_until(lambda: dispatcher.stats().delivered == 8)
+    go_on.set()
+
+
 # -- flush and close ---------------------------------------------------------------------------------------------------
 
 
