@@ -218,10 +218,10 @@ class Engine:
             return self._snapshot_of_now()
 
     def _snapshot(self) -> Stats:
-        if self._inbox.items and not self._inside.entered:
-            with self._inside:
+        with self._inside:  # between two of the counts a signal handler may dispatch
+            if self._inside.entered == 1:
                 self._inbox.collect()
-        return self._snapshot_of_now()
+            return self._snapshot_of_now()
 
     def _snapshot_of_now(self) -> Stats:
         return self._counters.snapshot(self._buffer.events, self._buffer.splits)
