@@ -287,8 +287,9 @@ class Engine:
         self._had_last_attempt = self._had_last_attempt or last_attempt
 
     def _close(self, deadline: float) -> bool:
-        if not self._ended and not self._home.can_wait():
-            # In a signal handler that runs in the hub: what cannot be waited for goes on beside it.
+        if not self._ended and (self._inside.entered or not self._home.can_wait()):
+            # In a signal handler that runs in the hub, or cut in while the buffer is being changed: what cannot be
+            # waited for goes on beside it.
             gevent.spawn(self._close, deadline)
             return False
         self._closers += 1
