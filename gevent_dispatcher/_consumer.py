@@ -133,7 +133,7 @@ class Consumer:
         finally:
             if not self._is_abandoned:
                 gevent.killall(self._helpers, timeout=_KILL_TIMEOUT)
-                senders.stop(_KILL_TIMEOUT)
+                senders.stop(_KILL_TIMEOUT, _KILL_TIMEOUT)
                 senders.close()
                 opened.close()
 
@@ -285,7 +285,7 @@ class Consumer:
         self.stop()
         left = max(self._deadline - monotonic(), 0.0)
         self._finish_what_is_under_way(self._deadline - min(left * _MARGIN, _LONGEST_MARGIN))
-        senders.stop(_KILL_TIMEOUT)
+        senders.stop(_KILL_TIMEOUT, _KILL_TIMEOUT)
         self._give_up()
         self._wait_for_the_end(self._deadline)
         if self._held:

@@ -25,7 +25,7 @@ from gevent_dispatcher._inside import Inside
 from gevent_dispatcher._lane import Batch
 from gevent_dispatcher._policy import End
 from gevent_dispatcher._retry import Answer, Verdict, judge
-from gevent_dispatcher._senders import Senders, delivery
+from gevent_dispatcher._senders import Senders
 from gevent_dispatcher._spool import Spool, kept_for_the_end
 from gevent_dispatcher._stats import Counters, Outcome, Stats
 from gevent_dispatcher._transport import Transport
@@ -317,13 +317,15 @@ class Engine:
         """Stop everything and count what is left; whatever happens, the accounts are closed.
 
         Args:
-            deadline: until when the hook may be told of what is left, in monotonic seconds.
+            deadline: until when the hook may be told, of what has ended and of what is left; in monotonic seconds.
         """
         if self._ended:
             return
         self._closed = self._ended = True
         try:
-            self._senders.stop(_KILL_TIMEOUT)
+            # What is kept for the spool's last commit is not for the hook.
+            kept = self._kept(deadline) if self._buffer.events else 0.0
+            self._senders.stop(max(deadline - kept - monotonic(), 0.0), _KILL_TIMEOUT)
             self._store_the_rest(deadline)
         finally:
             rest = self._count_the_rest()
@@ -352,7 +354,7 @@ class Engine:
 
     def _tell_of_the_rest(self, rest: list[End], deadline: float) -> None:
         if self._config.on_delivery is not None and rest:
-            telling = gevent.spawn(self._voice.settled, [delivery(end) for end in rest])
+            telling = gevent.spawn(self._senders.tell, rest)
             if self._home.can_wait():
                 telling.join(max(deadline - monotonic(), _KILL_TIMEOUT))
 

@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from contextlib import AbstractContextManager
-from typing import Any, Callable
+from typing import Any, Callable, Iterable
 
 import gevent
 from gevent.pool import Pool
@@ -72,6 +72,7 @@ class Senders:
         self._link: Link | None = None
         self._timer: Any = None
         self._timer_due = float("inf")
+        self._tellers: set[Any] = set()  # greenlets that are telling the hook
         self._ended = False
 
     # -- started and stopped; nothing here waits unless it says so -----------------------------------------------------
@@ -99,15 +100,22 @@ class Senders:
                 self._fresh = None
             self.attend()
 
-    def stop(self, timeout: float) -> None:
-        """End all senders; waits for them where it may.
+    def stop(self, seconds: float, kill_timeout: float) -> None:
+        """End all senders but the caller, whose hook may be what asks for it; waits for them where it may.
 
         Args:
-            timeout: seconds.
+            seconds: for those who tell the hook.
+            kill_timeout: seconds for those who are killed then.
         """
         self._ended = True
         self._disarm()
-        self._pool.kill(block=self._home.can_wait(), timeout=timeout)
+        if self._home.can_wait():
+            gevent.joinall(_others(self._tellers), timeout=seconds)
+        others = _others({*self._pool, *self._tellers})
+        for each in others:
+            each.kill(block=False)
+        if self._home.can_wait():
+            gevent.joinall(others, timeout=kill_timeout)
 
     def close(self) -> None:
         """Give back the transport's sockets and files."""
@@ -118,8 +126,8 @@ class Senders:
         """In a fork's child, at home: all of this belongs to the parent. Cheap, and starts nothing."""
         self._ended = True
         self._disarm()
-        for sender in list(self._pool):
-            end_at_once(sender)
+        for each in {*self._pool, *self._tellers}:
+            end_at_once(each)
 
     # -- the timer -----------------------------------------------------------------------------------------------------
 
@@ -150,7 +158,7 @@ class Senders:
             if over:
                 self.start_one()  # to say so
         if self._is_heard(over):
-            gevent.spawn(self.tell, over)  # the hook may wait, and the hub must not
+            self._tellers.add(gevent.spawn(self.tell, over))  # the hook may wait, and the hub must not
 
     # -- a sender: the only one that waits -----------------------------------------------------------------------------
 
@@ -237,10 +245,20 @@ class Senders:
     def tell(self, ends: list[End]) -> None:
         """Tell the hook what has ended; it may wait."""
         if self._is_heard(ends):
-            self._voice.settled(delivery(end) for end in ends)
+            teller = gevent.getcurrent()
+            self._tellers.add(teller)
+            try:
+                self._voice.settled(_delivery(end) for end in ends)
+            finally:
+                self._tellers.discard(teller)
 
 
-def delivery(end: End) -> Delivery:
+def _others(greenlets: Iterable[Any]) -> list[Any]:
+    """All of them but the caller."""
+    return [each for each in greenlets if each is not gevent.getcurrent()]
+
+
+def _delivery(end: End) -> Delivery:
     """The record of a settled request."""
     batch, envelope = end.batch, end.batch.envelope
     return Delivery(

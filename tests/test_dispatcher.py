@@ -631,6 +631,44 @@ def test_a_hook_cannot_delay_or_spoil_the_accounts_at_the_end(make: Maker) -> No
     assert {each.reason for each in told} == {"closed"}
 
 
+def test_a_hook_may_wait_for_as_long_as_close_may(make: Maker) -> None:
+    told: list[str] = []
+    go_on = gevent.event.Event()
+
+    def hook(delivery: Delivery) -> None:
+        go_on.wait(60)
+        told.append(delivery.outcome)
+
+    dispatcher = make(batch_size=1, on_delivery=hook, transport=Scripted())
+    for _ in range(3):
+        dispatcher.dispatch_event(log_event(URL))
+    closing = gevent.spawn(dispatcher.close, 60)
+    wait_until(lambda: dispatcher.stats().delivered == 3)
+    go_on.set()
+    assert closing.get(timeout=5)
+    assert told == [Outcome.DELIVERED] * 3
+
+
+def test_a_hook_that_waits_for_ever_does_not_hold_close(make: Maker) -> None:
+    never = gevent.event.Event()
+    dispatcher = make(on_delivery=lambda _: never.wait(60), transport=Scripted())
+    dispatcher.dispatch_event(log_event(URL))
+    started = monotonic()
+    assert dispatcher.close(0.1)
+    assert monotonic() - started < 5
+    wait_until(lambda: not senders())
+
+
+def test_a_hook_may_close_the_dispatcher(make: Maker) -> None:
+    closed: list[bool] = []
+    dispatcher = make(batch_size=1, on_delivery=lambda _: closed.append(dispatcher.close(5)), transport=Scripted())
+    for _ in range(3):
+        dispatcher.dispatch_event(log_event(URL))
+    wait_until(lambda: closed == [True] * 3)
+    assert dispatcher.stats().delivered == 3
+    wait_until(lambda: not senders())
+
+
 def test_a_time_that_no_lock_can_wait_is_cut(collector: Collector, make: Maker) -> None:
     dispatcher = make()
     dispatcher.dispatch_event(log_event(collector.url))
