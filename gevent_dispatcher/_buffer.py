@@ -354,6 +354,10 @@ class Buffer:
             self._expire_later(first)
         return over
 
+    def put_off_expiry(self, now: float) -> None:
+        """Have what expires wait for the next look at it."""
+        self._next_expiry = max(self._next_expiry, now + self._expiry_step)
+
     def _resting(self, until: float = _NEVER) -> Iterator[Batch]:
         """What is not in flight, oldest first, up to those with a later deadline."""
         for batches in self._pending.values():

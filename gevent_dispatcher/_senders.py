@@ -73,6 +73,7 @@ class Senders:
         self._timer: Any = None
         self._timer_due = float("inf")
         self._tellers: set[Any] = set()  # greenlets that are telling the hook
+        self._teller: Any = None  # the last that told what had expired
         self._ended = False
 
     # -- started and stopped; nothing here waits unless it says so -----------------------------------------------------
@@ -151,14 +152,23 @@ class Senders:
         # The mark goes first: a timer may fire slightly early, and must then be armed again.
         with self._inside:
             self._disarm()
-            over = [] if self._ended else self._policy.expire(monotonic())
+            over = self._expire(monotonic())
             for end in over:
                 self._account(end)
             self.attend()
             if over:
                 self.start_one()  # to say so
         if self._is_heard(over):
-            self._tellers.add(gevent.spawn(self.tell, over))  # the hook may wait, and the hub must not
+            self._teller = gevent.spawn(self.tell, over)  # the hook may wait, and the hub must not
+            self._tellers.add(self._teller)
+
+    def _expire(self, now: float) -> list[End]:
+        if self._ended:
+            return []
+        if self._teller in self._tellers:  # what the hook has not heard of would be in no bound
+            self._buffer.put_off_expiry(now)
+            return []
+        return self._policy.expire(now)
 
     # -- a sender: the only one that waits -----------------------------------------------------------------------------
 

@@ -183,6 +183,31 @@ def test_events_expire_behind_an_open_breaker(make: Maker) -> None:
         assert dispatcher.stats().requests < 200
 
 
+def test_what_expires_while_the_hook_waits_stays_within_the_bounds(make: Maker) -> None:
+    go_on = gevent.event.Event()
+    heard: list[Delivery] = []
+
+    def hook(delivery: Delivery) -> None:
+        heard.append(delivery)
+        go_on.wait(60)
+
+    with refusing_port() as port:
+        url = f"http://127.0.0.1:{port}/"
+        dispatcher = make(delivery_timeout=0.1, batch_size=1, pool_size=1, buffer_events=10, on_delivery=hook)
+
+        def flood() -> bool:
+            dispatch(dispatcher, url, names(10))
+            return len(heard) > most or dispatcher.stats().dropped["buffer_full"] > 2_000
+
+        most = 1 + 1  # of what one look found expired, and what the only sender holds
+        wait_until(flood)
+        assert len(heard) <= most
+        assert dispatcher.stats().pending == 10
+        go_on.set()
+        wait_until(lambda: dispatcher.stats().pending == 0)
+        wait_until(lambda: len(heard) == dispatcher.stats().dropped["expired"])
+
+
 def test_close_makes_one_last_attempt_behind_an_open_breaker_and_in_spite_of_a_retry_after(make: Maker) -> None:
     with HostileServer(["retry_after/300"] * 5) as server:
         dispatcher = make(batch_size=1, flush_interval=0, backoff_max=30)
