@@ -20,7 +20,7 @@ from gevent_dispatcher._config import Config
 from gevent_dispatcher._event import Encoded, Encoder, Refused, TooLarge
 from gevent_dispatcher._flushes import Flushes
 from gevent_dispatcher._home import Home, Unreachable, get_ident
-from gevent_dispatcher._inbox import Inbox
+from gevent_dispatcher._inbox import Inbox, Refusal
 from gevent_dispatcher._inside import Inside
 from gevent_dispatcher._lane import Batch
 from gevent_dispatcher._policy import End
@@ -93,7 +93,7 @@ class Engine:
     def accept(self, event: Any) -> None:
         """Take an event in, or count why not. What stands here is paid for by each event; all else is behind calls."""
         buffer, inside = self._buffer, self._inside
-        if self._closed or buffer.full or self._inbox.items:
+        if self._closed or buffer.full or self._inbox.events:
             return self._accept(event)
         try:
             encoded = self._encode_known(event)
@@ -118,40 +118,54 @@ class Engine:
 
     def _accept(self, event: Any) -> None:
         if self._closed:
-            self._at_home(self._drop, _CLOSED)
-        elif self._buffer.full or (self._inbox.items and self._is_inbox_full()):
-            self._at_home(self._drop, _BUFFER_FULL)
+            self._refuse(_CLOSED)
+        elif self._buffer.full or (self._inbox.events and self._is_inbox_full()):
+            self._refuse(_BUFFER_FULL)
         else:
             try:
                 encoded = self._encoder.encode(event)
             except Refused as refusal:
                 reason = _stats.TOO_LARGE if isinstance(refusal, TooLarge) else _stats.INVALID
-                self._at_home(self._drop, (reason, str(refusal)))
+                self._refuse((reason, str(refusal)))
             else:
-                self._at_home(self._admit, encoded, encoded[3])
+                self._let_in(encoded)
 
     def _is_inbox_full(self) -> bool:
-        return not self._buffer.fits(self._inbox.bytes, len(self._inbox))
+        return not self._buffer.fits(self._inbox.bytes, len(self._inbox.events))
 
-    def _at_home(self, work: Callable[[Any], None], argument: Any, size: int = 0) -> None:
-        inside = self._inside
-        if get_ident() == self._home.ident and not inside.entered:
-            with inside:
-                work(argument)
+    def _let_in(self, encoded: Encoded) -> None:
+        if self._is_at_home():
+            with self._inside:
+                self._admit(encoded)
         else:
-            self._inbox.give(work, argument, size)
+            self._inbox.give(encoded)
             self._wake()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        if self._is_at_home():
+            with self._inside:
+                self._drop(refusal)
+        else:
+            self._inbox.refuse(refusal)
+            self._wake()
+
+    def _is_at_home(self) -> bool:
+        """Whether the caller may change the engine's state: at home, and not cutting in where it is being changed."""
+        return get_ident() == self._home.ident and not self._inside.entered
 
     def _wake(self) -> None:
         if not self._wake_posted:
             self._wake_posted = True
-            self._home.soon(self._collect)
+            self._home.soon(self._come_home)
 
-    def _collect(self) -> None:
-        """Do what other threads left; in a callback of the hub."""
+    def _come_home(self) -> None:
+        """Take in what other threads left; in a callback of the hub."""
         self._wake_posted = False
         with self._inside:
-            self._inbox.collect()
+            self._collect()
+
+    def _collect(self) -> None:
+        self._inbox.collect(self._admit, self._drop)
 
     def _admit(self, encoded: Encoded) -> None:
         if self._ended:  # closed alone is not enough: it passed the door before that
@@ -179,10 +193,10 @@ class Engine:
             if self._spool is not None:
                 self._spool.attend()
 
-    def _drop(self, refusal: tuple[str, str]) -> None:
-        """Count an event that is not let in, and have a sender say so if that is news."""
-        self._counters.dispatched += 1
-        self._counters.dropped[refusal[0]] += 1
+    def _drop(self, refusal: Refusal, events: int = 1) -> None:
+        """Count events that are not let in, and have a sender say so if that is news."""
+        self._counters.dispatched += events
+        self._counters.dropped[refusal[0]] += events
         if self._voice.notices.is_news(*refusal) and not self._ended:
             self._senders.start_one()
 
@@ -220,7 +234,7 @@ class Engine:
     def _snapshot(self) -> Stats:
         with self._inside:  # between two of the counts a signal handler may dispatch
             if self._inside.entered == 1:
-                self._inbox.collect()
+                self._collect()
             return self._snapshot_of_now()
 
     def _snapshot_of_now(self) -> Stats:
@@ -274,7 +288,7 @@ class Engine:
             self._home.soon(lambda: self._flush(0.0, last_attempt))
             return False
         with self._inside:
-            self._inbox.collect()
+            self._collect()
             self._hurry(last_attempt)
             self._senders.attend()
         # In a callback of the hub nobody may wait.
@@ -345,7 +359,7 @@ class Engine:
 
     def _count_the_rest(self) -> list[End]:
         with self._inside:
-            self._inbox.collect()
+            self._collect()
             rest = [End(batch, Outcome.DROPPED, _stats.CLOSED, _UNSENT) for batch in self._buffer.everything()]
             for end in rest:
                 self._buffer.settle(end.batch)

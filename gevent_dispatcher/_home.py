@@ -61,7 +61,7 @@ class Home:
             self.hub.loop.run_callback_threadsafe(self._run_left)
 
     def _run_left(self) -> None:
-        while self._left:
+        for _ in range(len(self._left)):  # what is left meanwhile has a callback of its own
             self._left.popleft()()
 
     def call(self, work: Callable[[], T], timeout: float) -> T:

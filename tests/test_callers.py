@@ -173,6 +173,32 @@ dispatcher.close(0.1)
     assert (said["dispatched"], said["dropped"], said["pending"]) == (4_000, 4_000, 0)
 
 
+def test_native_threads_that_never_stop_dispatching_do_not_hold_the_hub(collector: Collector) -> None:
+    collector.change(latency=30.0)
+    script = """
+from gevent.monkey import get_original
+start, allocate = get_original("_thread", "start_new_thread"), get_original("_thread", "allocate_lock")
+dispatcher.close(0)
+dispatcher = GeventEventDispatcher(flush_interval=0, proxy="", buffer_events=10, close_timeout=0.1)
+dispatch(10)
+locks, enough, event = [allocate() for _ in range(4)], [], log_event(url)
+def work(lock):
+    while not enough:
+        dispatcher.dispatch_event(event)
+    lock.release()
+for lock in locks:
+    lock.acquire()
+    start(work, (lock,))
+for _ in range(20):
+    gevent.sleep(0.001)
+enough.append(True)
+wait_until(lambda: not any(lock.locked() for lock in locks), 30)
+dispatcher.close(0.1)
+"""
+    said = run(script, collector.url, "patched")
+    assert said["dispatched"] == said["dropped"] > 10
+
+
 def test_a_native_thread_wakes_an_idle_hub_at_once(collector: Collector) -> None:
     script = """
 from gevent.monkey import get_original
