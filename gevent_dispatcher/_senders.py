@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Callable, Iterable
 
 import gevent
+from gevent.lock import BoundedSemaphore
 from gevent.pool import Pool
 
 from gevent_dispatcher._buffer import Buffer
@@ -70,6 +71,7 @@ class Senders:
         self._pool = Pool(config.pool_size)
         self._fresh: Any = None  # a sender that was started and has not run yet
         self._link: Link | None = None
+        self._opening = BoundedSemaphore(1)
         self._timer: Any = None
         self._timer_due = float("inf")
         self._tellers: set[Any] = set()  # greenlets that are telling the hook
@@ -205,10 +207,7 @@ class Senders:
 
     def _exchange(self, batch: Batch) -> Answer:
         try:
-            if self._link is None:
-                self._link = self._transport.open(self._config.pool_size)
-                self._voice.findings()
-            answer = self._link.send(batch.request())
+            answer = (self._link or self._opened()).send(batch.request())
         except (Exception, gevent.Timeout, gevent.GreenletExit) as error:
             if self._ended:
                 raise
@@ -219,6 +218,14 @@ class Senders:
             return answer
         logger.error("send() of a transport returns an Answer, not %s", problem)
         return Answer(error="no Answer")
+
+    def _opened(self) -> Link:
+        """The transport, opened once: that may take its time, and other senders come meanwhile."""
+        with self._opening:
+            if self._link is None:
+                self._link = self._transport.open(self._config.pool_size)
+                self._voice.findings()
+            return self._link
 
     def _give_back(self, batch: Batch) -> None:
         with self._inside:

@@ -454,6 +454,20 @@ def test_never_more_senders_than_the_pool_has_and_one_pool_per_process(make: Mak
     assert transport.opened == 1
 
 
+def test_a_transport_that_takes_its_time_to_open_is_opened_once(make: Maker) -> None:
+    class Slow(Scripted):
+        def open(self, connections: int) -> Scripted:
+            gevent.sleep(0.01)
+            return super().open(connections)
+
+    transport = Slow()
+    dispatcher = make(batch_size=1, transport=transport)
+    for _ in range(20):
+        dispatcher.dispatch_event(log_event(URL))
+    assert dispatcher.flush(5)
+    assert transport.opened == 1
+
+
 def test_a_transport_that_raises_is_retried_and_said(make: Maker, caplog: pytest.LogCaptureFixture) -> None:
     dispatcher = make(transport=Scripted(RuntimeError("broken"), Answer(204)))
     dispatcher.dispatch_event(log_event(URL))
