@@ -354,7 +354,7 @@ class Engine:
     def _store_the_rest(self, deadline: float) -> None:
         if self._spool is not None and self._home.can_wait():
             with self._inside:
-                self._inbox.collect()
+                self._collect()
             self._spool.finish(max(deadline - monotonic(), _KILL_TIMEOUT))
 
     def _count_the_rest(self) -> list[End]:

@@ -19,6 +19,21 @@ _PIECE_SUSPECTED_AFTER = 2
 _SEVERAL = -1
 
 
+class Kin:
+    """What the pieces of one batch have in common.
+
+    Attributes:
+        events: how many events there were when it was split first.
+        refused: how many of them were refused alone.
+    """
+
+    __slots__ = ("events", "refused")
+
+    def __init__(self, events: int) -> None:
+        self.events = events
+        self.refused = 0
+
+
 class Batch:
     """Events of one envelope that share a request, and what has happened to them so far.
 
@@ -32,17 +47,17 @@ class Batch:
         attempts: how often its events were sent.
         failures: how often in a row it itself failed for a time.
         blame: how many of these while the origin was otherwise well.
-        is_piece: it is what became of a batch that was split.
         in_flight: it was taken or lent, and is neither settled nor back.
         is_probe: it was sent to see whether the origin answers again.
         is_settled: its events have ended.
         rest: what it was split off from, and what waits for its fate.
         sealed: how many events there are in a body that has not been opened; 0 when `parts` holds them one by one.
         ticket: whose work it is, where it is not the dispatcher's own.
+        kin: what it shares with the other pieces of a batch that was split; None before that.
     """
 
     __slots__ = (
-        *("attempts", "blame", "envelope", "failures", "in_flight", "is_piece", "is_probe", "is_settled", "number"),
+        *("attempts", "blame", "envelope", "failures", "in_flight", "is_probe", "is_settled", "kin", "number"),
         *("opened", "parts", "rest", "room", "sealed", "size", "ticket", "visitors"),
     )
 
@@ -57,10 +72,11 @@ class Batch:
         self.attempts = 0
         self.failures = 0
         self.blame = 0
-        self.is_piece = self.in_flight = self.is_probe = self.is_settled = False
+        self.in_flight = self.is_probe = self.is_settled = False
         self.rest: Batch | None = None
         self.sealed = 0
         self.ticket: Any = None
+        self.kin: Kin | None = None
 
     def __repr__(self) -> str:
         return f"<Batch {self.number}: {self.events} events, {self.size} bytes, {self.attempts} attempts>"
@@ -74,6 +90,11 @@ class Batch:
     def is_gone(self) -> bool:
         """Whether what a lane has of it is out of date: its events have ended, or somebody has borrowed it."""
         return self.is_settled or self.in_flight
+
+    @property
+    def is_piece(self) -> bool:
+        """Whether it is what became of a batch that was split."""
+        return self.kin is not None
 
     @property
     def is_suspect(self) -> bool:
@@ -102,12 +123,14 @@ class Batch:
 
     def piece(self, parts: list[bytes]) -> Batch:
         """A batch of some of its events, with the same past."""
+        if self.kin is None:
+            self.kin = Kin(self.events)
         piece = Batch(self.envelope, self.number, self.opened)
         piece.parts = parts
         piece.size = sum(map(len, parts)) + len(parts)
         piece.attempts = self.attempts
         piece.ticket = self.ticket
-        piece.is_piece = True
+        piece.kin = self.kin
         return piece
 
 

@@ -104,7 +104,7 @@ class Policy:
             else:
                 self._buffer.halve(batch)
             return []
-        self._refusals.refused_alone(batch.envelope)
+        self._refusals.refused_alone(batch)
         guilty = [batch] if batch.rest is None or batch.rest.is_settled else [batch, batch.rest]
         reason = _stats.TOO_LARGE if answer.status == CONTENT_TOO_LARGE else _stats.REJECTED
         return [self._end(each, Outcome.DROPPED, reason, answer) for each in guilty]

@@ -9,17 +9,17 @@ from __future__ import annotations
 from typing import Hashable
 
 from gevent_dispatcher._event import Envelope
-from gevent_dispatcher._lane import Batch
+from gevent_dispatcher._lane import Batch, Kin
 
-# So many events of one envelope refused one by one, and none delivered in between, speak against the envelope. Fewer
-# may just be guilty events in a row, and the good ones beside them would be lost.
-_TELLING = 10
+# So many events of one envelope, in batches of which each event was refused, and none delivered in between, speak
+# against the envelope. Fewer may just be guilty events in a row, and the good ones beside them would be lost.
+_TELLING = 50
 # Envelopes that are remembered.
 _REMEMBERED = 1_000
 
 
 class Refusals:
-    """Counts the events that were refused alone, for each envelope, since one was delivered."""
+    """Counts the events of batches that were refused to the last event, for each envelope, since one was delivered."""
 
     def __init__(self) -> None:
         self._in_a_row: dict[Hashable, tuple[Envelope, int]] = {}
@@ -33,17 +33,23 @@ class Refusals:
         elif self._in_a_row:
             self._in_a_row.pop(batch.envelope.identity, None)
 
-    def refused_alone(self, envelope: Envelope) -> None:
+    def refused_alone(self, batch: Batch) -> None:
         """A request with a single event was refused."""
+        kin = batch.kin or Kin(batch.events)
+        kin.refused += batch.events
+        if kin.refused == kin.events:
+            self._refused_whole(batch.envelope, kin.events)
+
+    def _refused_whole(self, envelope: Envelope, events: int) -> None:
         if len(self._in_a_row) >= _REMEMBERED:
             self._in_a_row.clear()
-        _, times = self._in_a_row.get(envelope.identity, (envelope, 0))
-        self._in_a_row[envelope.identity] = envelope, times + 1
+        _, before = self._in_a_row.get(envelope.identity, (envelope, 0))
+        self._in_a_row[envelope.identity] = envelope, before + events
 
     def speak_against(self, batch: Batch) -> bool:
         """Whether a batch that was refused whole is to be judged by one of its events instead of being taken apart.
 
         What is being taken apart already is taken apart to the end.
         """
-        _, times = self._in_a_row.get(batch.envelope.identity, (None, 0))
-        return not batch.is_piece and times >= _TELLING
+        _, events = self._in_a_row.get(batch.envelope.identity, (None, 0))
+        return not batch.is_piece and events >= _TELLING

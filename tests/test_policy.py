@@ -104,6 +104,33 @@ def test_an_envelope_that_was_refused_is_taken_again_once_one_of_its_events_is()
     assert set(world.delivered) == set(names) - bad
 
 
+def test_refused_events_in_a_row_do_not_speak_against_the_good_ones_beside_them() -> None:
+    names = events(200)
+    bad = {*names[85:100], names[150]}  # the end of one batch, and the event by which the next would be judged
+    world = World(refusing(bad, 400), batch_size=100, pool_size=1)
+    where = envelope()
+    for name in names:
+        world.dispatch(name, where)
+    world.run()
+    assert dropped(world, "rejected") == bad
+    assert set(world.delivered) == set(names) - bad
+
+
+@pytest.mark.parametrize("slots", [1, 10])
+@pytest.mark.parametrize(("size", "share"), [(5, 0.5), (10, 0.7), (100, 0.9)])
+def test_the_few_good_events_among_many_bad_ones_are_delivered(slots: int, size: int, share: float) -> None:
+    chance = random.Random(5)
+    names = events(2_000)
+    bad = {name for name in names if chance.random() < share}
+    world = World(refusing(bad, 400), batch_size=size, pool_size=slots)
+    where = envelope()
+    for name in names:
+        world.dispatch(name, where)
+    world.run()
+    assert dropped(world, "rejected") == bad
+    assert set(world.delivered) == set(names) - bad
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 401, 403, 404, 407, 410])
 def test_what_concerns_the_address_splits_nothing(status: int) -> None:
     names = events(500)
