@@ -268,6 +268,7 @@ class Buffer:
     def _one_ahead(self, lane: Lane, batch: Batch) -> Batch:
         one, rest = self._split_one(batch)
         one.failures = rest.failures = batch.failures
+        rest.has_scout, rest.seen = True, batch.seen
         self._give_back(lane, rest)
         return one
 

@@ -15,6 +15,10 @@ from gevent_dispatcher._event import Envelope, Request, merge
 _SUSPECTED_AFTER = 3
 _PIECE_SUSPECTED_AFTER = 2
 
+# What a failure weighs when others failed, too, but the origin has answered since the batch last failed: it may be down
+# now and then by itself, or there may be several such batches.
+_IN_COMPANY = 0.5
+
 # In place of the one batch that failed since the last answer: there were several.
 _SEVERAL = -1
 
@@ -46,7 +50,9 @@ class Batch:
         room: bytes that it may still grow by.
         attempts: how often its events were sent.
         failures: how often in a row it itself failed for a time.
-        blame: how many of these while the origin was otherwise well.
+        blame: what of that speaks against its events, because the origin was otherwise well.
+        seen: how often its origin had answered when it last failed.
+        has_scout: one of its events went ahead of it.
         in_flight: it was taken or lent, and is neither settled nor back.
         is_probe: it was sent to see whether the origin answers again.
         is_settled: its events have ended.
@@ -57,8 +63,19 @@ class Batch:
     """
 
     __slots__ = (
-        *("attempts", "blame", "envelope", "failures", "in_flight", "is_probe", "is_settled", "kin", "number"),
-        *("opened", "parts", "rest", "room", "sealed", "size", "ticket", "visitors"),
+        *(
+            "attempts",
+            "blame",
+            "envelope",
+            "failures",
+            "has_scout",
+            "in_flight",
+            "is_probe",
+            "is_settled",
+            "kin",
+            "number",
+        ),
+        *("opened", "parts", "rest", "room", "sealed", "seen", "size", "ticket", "visitors"),
     )
 
     def __init__(self, envelope: Envelope, number: int, opened: float, room: int = 0) -> None:
@@ -71,8 +88,9 @@ class Batch:
         self.size = 0
         self.attempts = 0
         self.failures = 0
-        self.blame = 0
-        self.in_flight = self.is_probe = self.is_settled = False
+        self.blame = 0.0
+        self.seen = 0
+        self.has_scout = self.in_flight = self.is_probe = self.is_settled = False
         self.rest: Batch | None = None
         self.sealed = 0
         self.ticket: Any = None
@@ -105,6 +123,11 @@ class Batch:
     def is_stuck(self) -> bool:
         """Whether it failed so often that one of its events should go ahead, to tell its fault from the origin's."""
         return self.events > 1 and self.failures >= _SUSPECTED_AFTER
+
+    @property
+    def is_guilty(self) -> bool:
+        """Whether it is the one event that makes the origin fail, so that its failures say nothing of the origin."""
+        return self.events == 1 and self.is_piece and self.blame >= _PIECE_SUSPECTED_AFTER
 
     def request(self) -> Request:
         """The request that carries it: the same bytes each time."""
@@ -148,7 +171,7 @@ class Lane:
         breaker: the origin's.
     """
 
-    __slots__ = ("_blamed", "_is_proven", "_ready", "_turns", "_waiting", "breaker", "in_flight")
+    __slots__ = ("_answers", "_blamed", "_ready", "_turns", "_waiting", "breaker", "in_flight")
 
     def __init__(self, breaker: Breaker) -> None:
         self.breaker = breaker
@@ -156,7 +179,7 @@ class Lane:
         self._ready: deque[Batch] = deque()
         self._waiting: list[_Waiting] = []
         self._turns = 0
-        self._is_proven = False
+        self._answers = 0
         self._blamed = 0  # the number of the one batch that failed since the last answer; 0 for none
 
     @property
@@ -259,7 +282,7 @@ class Lane:
         """The origin answered, were it with a refusal."""
         self._arrive(batch)
         self.breaker.answered(batch.is_probe)
-        self._is_proven = True
+        self._answers += 1
         self._blamed = 0
 
     def failed(self, batch: Batch, now: float, asked: float, may_be_its_fault: bool) -> None:
@@ -271,12 +294,25 @@ class Lane:
             asked: the Retry-After, in seconds.
             may_be_its_fault: the failure is of a kind that the events themselves may cause.
         """
+        batch.failures += 1
+        if batch.is_guilty and may_be_its_fault:
+            self.unsent(batch)
+            return
         self._arrive(batch)
         self.breaker.failed(now, batch.is_probe, asked)
-        batch.failures += 1
         self._blamed = batch.number if self._blamed in (0, batch.number) else _SEVERAL
-        if may_be_its_fault and self._is_proven and self._blamed == batch.number:
-            batch.blame += 1
+        if may_be_its_fault and self._answers:
+            batch.blame += self._blame(batch)
+        batch.seen, batch.has_scout = self._answers, False
+
+    def _blame(self, batch: Batch) -> float:
+        """How much one failure speaks against the events of a batch."""
+        has_answered = self._answers > batch.seen
+        if batch.has_scout and has_answered:  # its scout came through, and it does not
+            return _PIECE_SUSPECTED_AFTER
+        if self._blamed == batch.number:  # no other batch has failed since the last answer
+            return 1.0
+        return _IN_COMPANY if has_answered else 0.0
 
     def unsent(self, batch: Batch) -> None:
         """It was under way and came to nothing, through no fault of the origin."""

@@ -174,6 +174,25 @@ def test_one_event_that_crashes_the_endpoint_costs_only_itself_when_nothing_else
     assert dropped(world, "expired") == poison
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("size", [10, 100])
+@pytest.mark.parametrize("number", [3, 8, 12])
+def test_several_events_that_crash_the_endpoint_cost_only_themselves_when_nothing_else_is_sent(
+    number: int, size: int, seed: int
+) -> None:
+    names = events(500)
+    poison = set(random.Random(seed).sample(names, number))
+    world = World(crashing(poison, Answer(500)), seed=seed, batch_size=size)
+    where = envelope()
+    for name in names:
+        world.dispatch(name, where)
+    world.run(until=world.now + 300.0)
+    assert set(names) - set(world.delivered) == poison
+    world.run()
+    assert dropped(world, "expired") == poison
+    assert set(world.delivered.values()) == {1}
+
+
 def test_an_outage_takes_hardly_any_batch_apart() -> None:
     ends_at = 1_000.0 + 300.0
     world = World(lambda sent: (0.05, GONE if sent.at < ends_at else Answer(204)), batch_size=100)
