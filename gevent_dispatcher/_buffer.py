@@ -38,6 +38,8 @@ class Buffer:
         self._most_events = config.buffer_events
         self._most_bytes = config.buffer_bytes
         self._batch_size = config.batch_size
+        # Waiting for company must leave time to be sent.
+        self._linger = min(config.flush_interval, config.delivery_timeout / 2)
         # What expires is looked for now and then, in one go.
         self._expiry_step = min(1.0, config.delivery_timeout / 20)
         self.events = 0
@@ -192,7 +194,7 @@ class Buffer:
             yield batch
 
     def _linger_ends(self, batch: Batch) -> float:
-        return batch.opened + self._config.flush_interval
+        return batch.opened + self._linger
 
     # -- what became of a batch that was taken -------------------------------------------------------------------------
 

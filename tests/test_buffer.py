@@ -238,6 +238,13 @@ def test_what_waits_behind_an_open_breaker_expires_and_what_is_in_flight_does_no
     assert in_flight is not None
 
 
+def test_waiting_for_company_leaves_time_to_be_sent() -> None:
+    waiting = buffer(flush_interval=100.0, delivery_timeout=10.0)
+    waiting.add(encoded(envelope()), at(100.0))
+    assert waiting.next_due(100.0) == 105.0
+    assert waiting.take(105.0) is not None
+
+
 def test_an_open_batch_expires_too() -> None:
     waiting = buffer(flush_interval=100.0, delivery_timeout=10.0)
     waiting.add(encoded(envelope()), at(100.0))
