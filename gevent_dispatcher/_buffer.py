@@ -15,12 +15,11 @@ from gevent_dispatcher._breaker import Breaker
 from gevent_dispatcher._config import Config
 from gevent_dispatcher._event import Encoded, Envelope, Request
 from gevent_dispatcher._lane import Batch, Lane
+from gevent_dispatcher._pending import Pending
 from gevent_dispatcher._url import Address, Origin
 
 # Origins that are known before the first look for some to forget. An application has one or two.
 _REMEMBERED = 100
-
-_NEVER = float("inf")
 
 
 class Buffer:
@@ -40,22 +39,17 @@ class Buffer:
         self._batch_size = config.batch_size
         # Waiting for company must leave time to be sent.
         self._linger = min(config.flush_interval, config.delivery_timeout / 2)
-        # What expires is looked for now and then, in one go.
-        self._expiry_step = min(1.0, config.delivery_timeout / 20)
         self.events = 0
         self.bytes = 0
         self.splits = 0
         # Whether an event of any size would be refused.
         self.full = False
-        self._numbers = 0
-        # All batches that are not settled, oldest first, which is the order of their deadlines; pieces share a number.
-        self._pending: OrderedDict[int, tuple[Batch, ...]] = OrderedDict()
+        self._pending = Pending(config.delivery_timeout)
         self._open: OrderedDict[Envelope, Batch] = OrderedDict()
         # Known origins, in the order in which it is their turn.
         self._lanes: OrderedDict[Origin, Lane] = OrderedDict()
         self._most_lanes = _REMEMBERED
         self._in_flight = 0
-        self._next_expiry = _NEVER
 
     def fits(self, size: int, events: int = 1) -> bool:
         """Whether this much more would stay within the bounds."""
@@ -101,12 +95,10 @@ class Buffer:
         """
         address = Address(request.origin, request.target, None)
         envelope = Envelope(request.verb, address, dict(request.headers))
-        self._numbers += 1
-        batch = Batch(envelope, self._numbers, now)
+        batch = Batch(envelope, self._pending.next_number(), now)
         batch.parts, batch.size = [request.body or b""], len(request.body or b"")
         batch.sealed, batch.ticket = request.events, ticket
-        self._pending[batch.number] = (batch,)
-        self._expire_later(batch)
+        self._pending.add(batch)
         self._weigh(batch.events, batch.size)
         self._lane(batch).append(batch)
         return batch
@@ -123,11 +115,10 @@ class Buffer:
         return self._open_batch(envelope, now)
 
     def _open_batch(self, envelope: Envelope, now: float) -> Batch:
-        self._numbers += 1
-        batch = Batch(envelope, self._numbers, now, self._config.max_request_bytes - envelope.overhead)
-        self._pending[batch.number] = (batch,)
+        room = self._config.max_request_bytes - envelope.overhead
+        batch = Batch(envelope, self._pending.next_number(), now, room)
+        self._pending.add(batch)
         self._open[envelope] = batch
-        self._expire_later(batch)
         return batch
 
     def _close(self, batch: Batch) -> None:
@@ -236,7 +227,7 @@ class Buffer:
             asked: the endpoint asked for this wait, so `hurry` leaves it alone.
         """
         self._lane(batch).wait(batch, not_before, asked)
-        self._expire_later(batch)
+        self._pending.may_expire(batch)
 
     def unseal(self, batch: Batch) -> bool:
         """Whether a batch can be split, after a look into the body of one that came whole."""
@@ -282,14 +273,12 @@ class Buffer:
         return one, rest
 
     def _replace(self, batch: Batch, *pieces: Batch) -> None:
-        batch.is_settled = True
         self.splits += 1
-        others = tuple(each for each in self._pending[batch.number] if each is not batch)
-        self._pending[batch.number] = (*others, *pieces)
+        self._pending.replace(batch, pieces)
 
     def _give_back(self, lane: Lane, *batches: Batch) -> None:
         lane.prepend(*batches)
-        self._expire_later(batches[0])
+        self._pending.may_expire(batches[0])
 
     # -- lent to whoever stores batches elsewhere ----------------------------------------------------------------------
 
@@ -331,12 +320,7 @@ class Buffer:
 
     def settle(self, batch: Batch) -> None:
         """Forget a batch: its events have ended."""
-        batch.is_settled = True
-        others = tuple(each for each in self._pending[batch.number] if each is not batch)
-        if others:
-            self._pending[batch.number] = others
-        else:
-            del self._pending[batch.number]
+        self._pending.replace(batch)
         self._leave_open(batch)
         self._weigh(-batch.events, -batch.size)
 
@@ -344,42 +328,25 @@ class Buffer:
 
     def deadline(self, batch: Batch) -> float:
         """When a batch has waited for `delivery_timeout`, in monotonic seconds."""
-        return batch.opened + self._config.delivery_timeout
+        return self._pending.deadline(batch)
 
     def expired(self, now: float) -> list[Batch]:
         """The batches whose deadline is over and which are not in flight; the caller settles them."""
-        if now < self._next_expiry:
-            return []
-        over = list(self._resting(until=now))
-        first = next((batch for batch in self._resting() if self.deadline(batch) > now), None)
-        self._next_expiry = _NEVER
-        if first is not None:
-            self._expire_later(first)
-        return over
+        return self._pending.expired(now)
 
     def put_off_expiry(self, now: float) -> None:
         """Have what expires wait for the next look at it."""
-        self._next_expiry = max(self._next_expiry, now + self._expiry_step)
-
-    def _resting(self, until: float = _NEVER) -> Iterator[Batch]:
-        """What is not in flight, oldest first, up to those with a later deadline."""
-        for batches in self._pending.values():
-            if self.deadline(batches[0]) > until:
-                return
-            yield from (batch for batch in batches if not batch.in_flight)
-
-    def _expire_later(self, batch: Batch) -> None:
-        self._next_expiry = min(self._next_expiry, self.deadline(batch) + self._expiry_step)
+        self._pending.put_off(now)
 
     def next_due(self, now: float) -> float | None:
         """When there will be something to do that cannot be done now; None when that is not a matter of time."""
         if not self.events:
-            self._next_expiry = _NEVER
+            self._pending.forget_expiry()
             return None
         return min(self._times(now))
 
     def _times(self, now: float) -> Iterator[float]:
-        yield self._next_expiry
+        yield self._pending.next_expiry
         ripe = {batch.envelope.origin for batch in self._ripe(now)}
         for origin, lane in self._lanes.items():
             due = lane.next_due(now, origin in ripe)
@@ -406,16 +373,16 @@ class Buffer:
     @property
     def newest(self) -> int:
         """The number of the batch that was opened last."""
-        return self._numbers
+        return self._pending.newest
 
     @property
     def oldest(self) -> int | None:
         """The number of the oldest batch that is not settled, None when there is none."""
-        return next(iter(self._pending), None)
+        return self._pending.oldest
 
     def pieces(self, number: int) -> tuple[Batch, ...]:
         """What is not settled of the batches of one number."""
-        return self._pending.get(number, ())
+        return self._pending.pieces(number)
 
     def rests(self) -> bool:
         """Whether the breaker of any origin is open."""
@@ -423,4 +390,4 @@ class Buffer:
 
     def everything(self) -> list[Batch]:
         """All batches that are not settled, in flight ones included, for the final account."""
-        return [batch for batches in self._pending.values() for batch in batches]
+        return self._pending.everything()
