@@ -13,8 +13,10 @@ import gevent
 
 logger = logging.getLogger("gevent_dispatcher")
 
-# How often a bar is drawn, in seconds: a look at a long queue costs it milliseconds.
+# How often a bar is drawn, in seconds.
 _REDRAW = 0.5
+# Between two looks lies so many times what the last one took: a look at a queue of millions takes a second.
+_SPARING = 10
 # How often a line is logged, in seconds, unless an option says otherwise.
 LINE_INTERVAL = 60.0
 
@@ -151,9 +153,12 @@ def shown(progress: Progress, look: Callable[[], Work]) -> Iterator[None]:
 
 
 def _show(progress: Progress, look: Callable[[], Work]) -> None:
+    cost = 0.0
     while True:
-        gevent.sleep(progress.interval)
+        gevent.sleep(max(progress.interval, _SPARING * cost))
+        begin = monotonic()
         progress.show(look())
+        cost = monotonic() - begin
 
 
 class _Handler(logging.Handler):
