@@ -117,7 +117,7 @@ class ConsumerConfig:
     lease: float = _seconds(60.0, 1.0, 43_200)
     # The longest that a message is held before it is given back for others: far beyond a failover of the endpoint.
     hold_timeout: float = _seconds(600.0, 1.0, 43_200)
-    # A message that was given back is received again after this time at the earliest.
+    # A message that was sent in vain, or held for too long, is received again after this time at the earliest.
     release_delay: float = _seconds(30.0, 0, 43_200)
     # Bounds on what is held: enough to keep all senders busy, and soon given back at a stop.
     max_held: int = _count(200, 1, 100_000, "messages")

@@ -10,8 +10,6 @@ import gevent
 
 from gevent_dispatcher._config import Config
 from gevent_dispatcher._dispatcher import GeventEventDispatcher
-from gevent_dispatcher._event import Request
-from gevent_dispatcher._retry import Answer
 from gevent_dispatcher._url import parse
 from gevent_dispatcher.commands._lines import Lines
 from gevent_dispatcher.commands._options import (
@@ -28,7 +26,7 @@ from gevent_dispatcher.commands._options import (
 from gevent_dispatcher.commands._progress import make_progress, shown
 from gevent_dispatcher.commands._replay import ROOM_BYTES, ROOM_EVENTS, Replay, Stopped
 from gevent_dispatcher.commands._signals import exit_code, on_signals
-from gevent_dispatcher.queues import OpenQueue, QueueError, SqliteQueue
+from gevent_dispatcher.queues import QueueError, QueueTransport, SqliteQueue
 
 if TYPE_CHECKING:
     from gevent_dispatcher.commands._options import Commands
@@ -130,33 +128,14 @@ def _replay(dispatcher: GeventEventDispatcher, lines: Lines, options: argparse.N
 
 
 @contextmanager
-def _target(path: str | None) -> Iterator[_IntoQueue | None]:
+def _target(path: str | None) -> Iterator[QueueTransport | None]:
     if path is None:
         yield None
         return
-    queue = SqliteQueue(path).open()
+    recipe = SqliteQueue(path)
+    queue = recipe.open()
     try:
         queue.status()  # what cannot be used is said before anything is read
-        yield _IntoQueue(queue)
     finally:
         queue.close()
-
-
-class _IntoQueue:
-    """A transport into a queue, which whoever opened it closes."""
-
-    def __init__(self, queue: OpenQueue) -> None:
-        self._queue = queue
-
-    def open(self, connections: int) -> _IntoQueue:
-        return self
-
-    def send(self, request: Request) -> Answer:
-        try:
-            self._queue.put([request])
-        except QueueError as error:
-            return Answer(error=str(error))
-        return Answer(status=201)
-
-    def close(self) -> None:
-        pass
+    yield QueueTransport(recipe)
