@@ -45,7 +45,9 @@ def collector() -> Iterator[Collector]:
 
 
 def start(script: str, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", PRELUDE + script, *arguments]
+    # Python 3.12 and later warn of any fork beside a thread, which an unpatched process has.
+    warnings = ["-W", "ignore:This process:DeprecationWarning"]
+    command = [sys.executable, *warnings, "-c", PRELUDE + script, *arguments]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
