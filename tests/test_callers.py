@@ -124,7 +124,7 @@ wait_until(lambda: not lock.locked(), 30)
         """
 for _ in range(100):
     gevent.get_hub().loop.run_callback(dispatch)
-gevent.sleep(0.01)
+wait_until(lambda: dispatcher.stats().dispatched == 100, 30)
 """,
     ),
 }

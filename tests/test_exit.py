@@ -26,6 +26,7 @@ import atexit, logging, os, signal, time
 import gevent
 from gevent_dispatcher import GeventEventDispatcher
 from tests.events import log_event
+from tests.waiting import wait_until
 logging.basicConfig(format="%(message)s")
 url = sys.argv[1]
 
@@ -193,8 +194,7 @@ def test_a_fork_with_events_in_flight_ends_what_the_child_inherited(collector: C
 several = [GeventEventDispatcher(proxy="", flush_interval=0) for _ in range(3)]
 for dispatcher in several:
     dispatch(1)
-gevent.sleep(0.05)
-time.sleep(0.05)
+wait_until(lambda: all(dispatcher.stats().requests == 1 for dispatcher in several))
 for dispatcher in several:
     dispatch(1)
 child = os.fork()
