@@ -26,8 +26,9 @@ class ConsumerStats:
 
     Attributes:
         received: taken from the queue.
-        acked: gone from it, because every event was delivered.
-        released: given back, whole or what is left of them, or taken from us because a lease was over.
+        acked: every event was delivered, and the queue was told; also when the lease was over by then, so that somebody
+            else may deliver the message again.
+        released: given back, whole or what is left of them.
         dead: moved to the dead letters, whole or in part.
         held: waiting, in flight, or done and not yet confirmed by the queue.
         delivered_events: events that the endpoint took.
