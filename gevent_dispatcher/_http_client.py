@@ -34,6 +34,22 @@ _BODY_TIMEOUT = 1.0
 
 _FAILURES = (HTTPError, http.client.HTTPException, OSError, ValueError)
 
+# We decide what is sent again. Made once: urllib3 makes one of `retries=False` for each request.
+_NO_RETRIES = urllib3.Retry(False, redirect=False)
+
+
+class _Timeouts(urllib3.Timeout):
+    """Timeouts of parts of an exchange. Without a total there is nothing to remember between them, and nothing to copy.
+
+    urllib3 copies a Timeout twice for each request, so that each has a stopwatch for its total.
+    """
+
+    def clone(self) -> _Timeouts:
+        return self
+
+    def start_connect(self) -> float:
+        return 0.0
+
 
 class Client:
     """One process's connections.
@@ -49,7 +65,7 @@ class Client:
     def __init__(self, config: HttpConfig, connections: int) -> None:
         self._config = config
         self._connections = connections
-        self._timeout = urllib3.Timeout(connect=config.connect_timeout, read=config.read_timeout)
+        self._timeout = _Timeouts(connect=config.connect_timeout, read=config.read_timeout)
         self._headers = {"User-Agent": f"gevent-dispatcher/{__version__}", **config.headers}
         self._pool_classes = pool_classes(Resolver())
         self._merged_last: tuple[Any, dict[str, str]] = (None, {})
@@ -108,7 +124,7 @@ class Client:
             f"{origin}{request.target}" if forwarded else request.target,
             body=request.body,
             headers=self._merged(request.headers),
-            retries=False,
+            retries=_NO_RETRIES,
             redirect=False,
             assert_same_host=False,
             timeout=self._timeout,

@@ -6,10 +6,12 @@ read ever waits: without the bounds here a stream of them would hold the hub for
 
 from __future__ import annotations
 
+import email.parser
 import errno
 import http.client
 import io
 import re
+from http.client import HTTPMessage
 from typing import Any
 
 import gevent
@@ -24,6 +26,14 @@ _MOST_INTERIM = 8
 _TURN = 0.000_001
 # RFC 9112, section 6.2: digits. No answer has a body of 19 of them.
 _LENGTH = re.compile(r"[0-9]{1,18}\Z")
+
+# RFC 9110, sections 15.3.5 and 15.4.5.
+_BODILESS = (204, 304)
+# Of one answer, as in http.client.
+_MOST_HEADERS = 100
+_LONGEST_LINE = 65_536
+# A header as servers send it: a token, a colon, text in one line.
+_HEADER = re.compile(rb"([!#-'*+.^-z|~0-9A-Z-]+):([^\r\n\0]*)\r?\n\Z")
 
 
 class Unusable(http.client.HTTPException):
@@ -70,8 +80,15 @@ class _Bounded(io.RawIOBase):
 class Response(http.client.HTTPResponse):
     """Skips interim answers, and keeps no connection on which the next answer could not be found."""
 
+    code: Any
     headers: Any
+    length: Any
+    msg: Any
+    reason: Any
+    status: Any
+    version: Any
     will_close: Any
+    _method: Any
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -79,17 +96,31 @@ class Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(self._bytes)
 
     def begin(self) -> None:
-        super().begin()
-        if not self._is_framed():
+        """Read the head. http.client does the same, but its e-mail parser takes as long as all the rest."""
+        version, self.status, reason = self._read_status()
+        self.code, self.reason, self.version = self.status, reason.strip(), _version(version)
+        self.headers = self.msg = headers = read_headers(self.fp)
+        self.chunked = headers.get("Transfer-Encoding", "").lower() == "chunked"
+        self.chunk_left = None
+        self.will_close = self._check_close()  # type: ignore[attr-defined]  # typeshed leaves it out
+        self._settle_length()
+        if headers.defects or headers.get_payload():
+            self._forget_defects()
+
+    def _settle_length(self) -> None:
+        lengths = set(self.headers.get_all("Content-Length", ()))
+        if len(lengths) > 1 or not all(map(_LENGTH.match, lengths)):
             # urllib3 raises on contradicting lengths, and the status would be lost.
             del self.headers["Content-Length"]
             self.length, self.will_close = None, True
-        if self.headers.defects or self.headers.get_payload():
-            self._forget_defects()
-
-    def _is_framed(self) -> bool:
-        lengths = set(self.headers.get_all("Content-Length", ()))
-        return not lengths or (len(lengths) == 1 and _LENGTH.match(lengths.pop()) is not None)
+        elif self.status in _BODILESS or self._method == "HEAD":
+            self.length = 0
+        elif self.chunked:
+            self.length = None
+        elif lengths:
+            self.length = int(lengths.pop())
+        else:
+            self.length, self.will_close = None, True
 
     def _forget_defects(self) -> None:
         """Lines that are no headers: urllib3 would log a warning with path and query for them."""
@@ -104,7 +135,7 @@ class Response(http.client.HTTPResponse):
                 raise Unusable("status 101, and nobody asked for another protocol")
             if not 100 <= status < 200:
                 return version, status, reason
-            http.client.parse_headers(self.fp)
+            read_headers(self.fp)
         raise Unusable(f"more than {_MOST_INTERIM} interim answers")
 
     def _read_one_status(self) -> tuple[str, int, str]:
@@ -114,3 +145,39 @@ class Response(http.client.HTTPResponse):
             if self._bytes.seen:
                 raise
             raise Unanswered from error
+
+
+def _version(text: str) -> int:
+    if text in ("HTTP/1.0", "HTTP/0.9"):
+        return 10
+    if text.startswith("HTTP/1."):
+        return 11
+    raise Unusable("the answer is of an unknown version of HTTP")
+
+
+def read_headers(file: Any) -> HTTPMessage:
+    """Headers up to the empty line. Where not all are plain, the e-mail parser reads them, as it does for http.client.
+
+    Raises:
+        Unusable: there are too many, or one is too long.
+    """
+    lines = _header_lines(file)
+    plain = [_HEADER.match(line) for line in lines]
+    if not all(plain):
+        text = b"".join((*lines, b"\r\n")).decode("iso-8859-1")
+        return email.parser.Parser(_class=HTTPMessage).parsestr(text)
+    message = HTTPMessage()
+    for name, value in (match.groups() for match in plain if match):
+        message.set_raw(name.decode("ascii"), value.strip(b" \t").decode("iso-8859-1"))
+    return message
+
+
+def _header_lines(file: Any) -> list[bytes]:
+    lines: list[bytes] = []
+    for line in iter(lambda: file.readline(_LONGEST_LINE + 1), b""):
+        if line in (b"\r\n", b"\n"):
+            break
+        if len(line) > _LONGEST_LINE or len(lines) >= _MOST_HEADERS:
+            raise Unusable(f"more than {_MOST_HEADERS} headers, or one of more than {_LONGEST_LINE} bytes")
+        lines.append(line)
+    return lines
