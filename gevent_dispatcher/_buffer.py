@@ -153,7 +153,7 @@ class Buffer:
 
     def take(self, now: float) -> Batch | None:
         """The next batch to send, None when none may go. It stays within the bounds until it is settled."""
-        for batch in list(self._ripe(now)):
+        for batch in self._ripe(now):
             self._close(batch)
         for origin, lane in self._lanes.items():
             if self._may_send(lane, now):
@@ -162,7 +162,7 @@ class Buffer:
         return None
 
     def _may_send(self, lane: Lane, now: float) -> bool:
-        return self._leaves_room(lane) and lane.is_due(now)
+        return not lane.is_empty and self._leaves_room(lane) and lane.is_due(now)
 
     def _leaves_room(self, lane: Lane) -> bool:
         """The last slot is for an origin that has none yet: one that hangs must not delay the others."""
@@ -177,12 +177,14 @@ class Buffer:
         self._in_flight += 1
         return batch
 
-    def _ripe(self, now: float) -> Iterator[Batch]:
+    def _ripe(self, now: float) -> list[Batch]:
         """Open batches whose linger is over."""
+        ripe: list[Batch] = []
         for batch in self._open.values():
             if self._linger_ends(batch) > now:
-                return
-            yield batch
+                break
+            ripe.append(batch)
+        return ripe
 
     def _linger_ends(self, batch: Batch) -> float:
         return batch.opened + self._linger
@@ -347,7 +349,7 @@ class Buffer:
 
     def _times(self, now: float) -> Iterator[float]:
         yield self._pending.next_expiry
-        ripe = {batch.envelope.origin for batch in self._ripe(now)}
+        ripe = [batch.envelope.origin for batch in self._ripe(now)]
         for origin, lane in self._lanes.items():
             due = lane.next_due(now, origin in ripe)
             if due is not None:

@@ -152,11 +152,13 @@ class Encoder:
         """
         params = event.params
         recent = self._recent.get(tuple(params)) if type(params) is dict else None
+        if recent is None:
+            return None
+        pick, values, url, headers, envelope = recent  # by name, each would cost as much as a look-up in a dict
         if (
-            recent is None
-            or not all(map(is_, recent.pick(params), recent.values))
-            or event.url != recent.url
-            or event.headers != recent.headers
+            not all(map(is_, pick(params), values))
+            or event.url != url
+            or event.headers != headers
             or event.http_verb != "POST"
         ):
             return None
@@ -165,7 +167,7 @@ class Encoder:
             return None
         data = encode(visitors)[1:-1]
         size = len(data) + 1
-        return (recent.envelope, data, 1, size) if size <= _CERTAINLY_TAKEN else None
+        return (envelope, data, 1, size) if size <= _CERTAINLY_TAKEN else None
 
     def _encode(self, event: Any) -> Encoded:
         try:

@@ -183,6 +183,11 @@ class Lane:
         self._blamed = 0  # the number of the one batch that failed since the last answer; 0 for none
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing is here, be it due or not."""
+        return not (self._ready or self._waiting)
+
+    @property
     def is_idle(self) -> bool:
         """Whether there is nothing here, and nothing to remember."""
         return not (self._ready or self._waiting or self.in_flight) and self.breaker.is_well
@@ -239,6 +244,8 @@ class Lane:
             now: monotonic seconds.
             has_more: there is also an open batch whose linger is over.
         """
+        if self.is_empty and not has_more:
+            return None
         rest = self.breaker.rests_until if self.breaker.is_open else now
         if has_more or self._has_any(now):
             return rest if rest is not None and rest > now else None

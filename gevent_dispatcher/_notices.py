@@ -45,6 +45,8 @@ class Notices:
             now: monotonic seconds.
             everything: also what was said a short while ago, as at the end of the process.
         """
+        if not self._details:
+            return []
         due = [reason for reason in self._details if everything or self._is_due(reason, now)]
         return [notice for notice in (self._notice(reason, dropped[reason], now) for reason in due) if notice.events]
 
