@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(110)]
 COSTS = Costs(per_byte=0.008, per_event=2.0, per_request=150.0, event_bytes=1_000)
 
 
-def run(*arguments: str) -> str:
-    command = [sys.executable, "-m", "tests.benchmarks", *arguments]
+def run(*arguments: str, module: str = "tests.benchmarks") -> str:
+    command = [sys.executable, "-m", module, *arguments]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
@@ -64,6 +64,13 @@ def test_the_web_benchmark_delivers_every_event(tmp_path: Path) -> None:
     healthy = json.loads(path.read_text("utf-8"))["medians"]["web"]["5 ms"]["ours"]
     assert healthy["failed"] == 0
     assert healthy["share_in"] == 1.0
+
+
+def test_where_the_cost_goes_is_told_for_both_encoders() -> None:
+    printed = run("--turns=1", "--length=60", module="tests.benchmarks.where")
+    rows = [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("| ")]
+    assert len(rows) == 14
+    assert rows.count("encoding the visitors") == 2
 
 
 def test_what_is_missing_is_named() -> None:

@@ -30,7 +30,7 @@ ENDPOINTS: dict[str, tuple[float, bool] | None] = {
     "refusing": None,
 }
 
-_REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
 def web(tools: Tools, task: dict[str, Any], directory: Path) -> dict[str, Any]:
@@ -48,10 +48,10 @@ def web(tools: Tools, task: dict[str, Any], directory: Path) -> dict[str, Any]:
         else:
             sink = stack.enter_context(tools.sink(*behaviour))
             url = sink.url
-        server = stack.enter_context(_Server(directory, {**task, "url": url}))
-        warm = tools.load(server.port, AT_ONCE, WARM_UP, int(task["deadline"]), _REQUEST)
+        server = stack.enter_context(Server(directory, {**task, "url": url}))
+        warm = tools.load(server.port, AT_ONCE, WARM_UP, int(task["deadline"]), REQUEST)
         cpu = server.cpu_seconds()
-        load = tools.load(server.port, AT_ONCE, task["count"], int(task["deadline"]), _REQUEST)
+        load = tools.load(server.port, AT_ONCE, task["count"], int(task["deadline"]), REQUEST)
         cpu = server.cpu_seconds() - cpu
         server.stop()
         return _figures(load, warm["answered"] + load["answered"], cpu, sink)
@@ -68,18 +68,25 @@ def _figures(load: dict[str, Any], answered: int, cpu: float, sink: Sink | None)
     }
 
 
-class _Server:
-    """gunicorn with one gevent worker."""
+class Server:
+    """gunicorn with one gevent worker.
 
-    def __init__(self, directory: Path, task: dict[str, Any]) -> None:
+    Args:
+        directory: for its output.
+        task: what the application is told.
+        module: that has the application.
+    """
+
+    def __init__(self, directory: Path, task: dict[str, Any], module: str = "web_app") -> None:
+        self._module = module
         self._output = directory / "gunicorn.txt"
         self._env = environ(BENCHMARKS_TASK=json.dumps(task))
         self._stack = ExitStack()
 
-    def __enter__(self) -> _Server:
+    def __enter__(self) -> Server:
         arguments = [sys.executable, "-m", "gunicorn", "--bind=127.0.0.1:0", "--workers=1", "--worker-class=gevent"]
         arguments += [f"--config={ROOT / 'tests' / 'lifetimes' / 'gunicorn_conf.py'}"]
-        arguments += [f"--graceful-timeout={_GRACE:g}", "tests.benchmarks.web_app:app"]
+        arguments += [f"--graceful-timeout={_GRACE:g}", f"tests.benchmarks.{self._module}:app"]
         with self._output.open("wb") as output:
             streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
             self._process = self._stack.enter_context(started(arguments, self._env, **streams))
