@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from typing import TYPE_CHECKING, Any, Iterable
@@ -16,6 +15,8 @@ from gevent_dispatcher._config import CONSUMER_NAMES, Config, ConsumerConfig, so
 from gevent_dispatcher._held import ConsumerCounters, ConsumerStats, Ticket, word_of
 from gevent_dispatcher._home import Home, end_at_once, get_ident
 from gevent_dispatcher._inside import Inside
+from gevent_dispatcher._log import about, logger
+from gevent_dispatcher._notices import Repeats, often
 from gevent_dispatcher._policy import End
 from gevent_dispatcher._senders import Senders
 from gevent_dispatcher._stats import Counters
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
     from gevent_dispatcher._config import ConsumerSettings
 
-logger = logging.getLogger("gevent_dispatcher")
-
 monotonic = time.monotonic
 
 # Messages that are asked for at once.
@@ -39,6 +38,8 @@ _AT_ONCE = 10
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0
 # After such a pause in vain, a queue is no longer waited for by a consumer that shall end when it is empty.
 _ENOUGH = 2.0
+# A queue that is away and back by turns is said to be away at most once in so many seconds.
+_REPEAT_AFTER = 10.0
 # What a killed sender may take to close its socket, in seconds.
 _KILL_TIMEOUT = 0.05
 # How often a consumer that stops looks whether what was under way waits again, in seconds.
@@ -269,6 +270,7 @@ class Consumer:
 
     def _keep(self, opened: OpenQueue) -> None:
         """Hold what is held for longer, waiting and in flight alike."""
+        repeats = Repeats()
         while True:
             gevent.sleep(self._config.lease / 3)
             tickets = [*self._tickets.values(), *self._finished]
@@ -276,7 +278,17 @@ class Consumer:
                 if tickets:
                     opened.extend([ticket.receipt for ticket in tickets], self._config.lease)
             except QueueError as error:
-                logger.warning("the lease of %d messages was not extended: %s", len(tickets), error)
+                times = repeats.count("lease", monotonic())
+                if times:
+                    logger.warning(
+                        "the lease of %d messages was not extended%s: %s",
+                        len(tickets),
+                        often(times),
+                        error,
+                        extra=about(
+                            "lease_not_extended", messages=len(tickets), error=type(error).__name__, times=times
+                        ),
+                    )
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -289,7 +301,11 @@ class Consumer:
         self._give_up()
         self._wait_for_the_end(self._deadline)
         if self._held:
-            logger.warning("%d messages are neither settled nor given back; their leases end by themselves", self._held)
+            logger.warning(
+                "%d messages are neither settled nor given back; their leases end by themselves",
+                self._held,
+                extra=about("messages_left", messages=self._held),
+            )
 
     def _finish_what_is_under_way(self, deadline: float) -> None:
         """A request that is cut off may have arrived, and would then come twice; one that waits loses nothing."""
@@ -326,11 +342,23 @@ class _Patience:
 
     def __init__(self, doing: str) -> None:
         self._doing = doing
+        self._repeats = Repeats(_REPEAT_AFTER)
+        self._is_said = False
         self.seconds = 0.0
 
     def failed(self, error: QueueError) -> None:
-        if not self.seconds:
-            logger.warning("cannot %s the queue (%s: %s); trying again", self._doing, type(error).__name__, error)
+        times = 0 if self._is_said else self._repeats.count(self._doing, monotonic())
+        if times:
+            self._is_said = True
+            name = type(error).__name__
+            logger.warning(
+                "cannot %s the queue%s (%s: %s); trying again",
+                self._doing,
+                often(times),
+                name,
+                error,
+                extra=about("queue_away", doing=self._doing, error=name, times=times),
+            )
         self.seconds = min(max(self.seconds * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
 
     @property
@@ -339,8 +367,9 @@ class _Patience:
         return self.seconds >= _ENOUGH
 
     def worked(self) -> None:
-        if self.seconds:
-            logger.info("can %s the queue again", self._doing)
+        if self._is_said:
+            self._is_said = False
+            logger.info("can %s the queue again", self._doing, extra=about("queue_back", doing=self._doing))
         self.seconds = 0.0
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Mapping, NamedTuple
 
-# A reason that keeps coming is said again after this many seconds, with the count since the last time.
+# What keeps coming is said again after this many seconds, with the count since the last time.
 REPEAT_AFTER = 60.0
 
 
@@ -59,3 +59,38 @@ class Notices:
         if news:
             self._said[reason], self._counts[reason] = now, count
         return Notice(reason, news, self._details[reason])
+
+
+class Repeats:
+    """Has what happens again and again said at most once in so many seconds, with how often it has happened since.
+
+    Args:
+        after: seconds.
+    """
+
+    def __init__(self, after: float = REPEAT_AFTER) -> None:
+        self._after = after
+        self._said: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
+
+    def count(self, what: str, now: float) -> int:
+        """Count one more.
+
+        Args:
+            what: is counted by itself.
+            now: monotonic seconds.
+
+        Returns:
+            How often it has happened since it was last said, when it is to be said now; else 0.
+        """
+        times = self._counts[what] = self._counts.get(what, 0) + 1
+        said = self._said.get(what)
+        if said is not None and now - said < self._after:
+            return 0
+        self._said[what], self._counts[what] = now, 0
+        return times
+
+
+def often(times: int) -> str:
+    """How often something has happened, to stand in a line behind what has; nothing for once."""
+    return "" if times == 1 else f" ({times} times since it was last said)"

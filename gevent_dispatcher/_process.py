@@ -6,7 +6,6 @@ One owner of the order at exit, and one place that makes a fork's child forget w
 from __future__ import annotations
 
 import atexit
-import logging  # before the exit handler is registered: what is registered later runs earlier, and may still log
 import os
 import sys
 import weakref
@@ -15,7 +14,8 @@ from typing import Any, Callable
 
 from gevent_dispatcher import _home, _threads
 
-logger = logging.getLogger("gevent_dispatcher")
+# Imports logging, before the exit handler is registered: what is registered later runs earlier, and may still log.
+from gevent_dispatcher._log import about, describe, logger
 
 _engines: weakref.WeakSet[Any] = weakref.WeakSet()
 # What a fork's child has inherited is kept for ever: collecting it would close sockets and switch greenlets that
@@ -98,8 +98,8 @@ def _call_before() -> None:
                 method()
             except (SystemExit, KeyboardInterrupt):
                 pass  # raised by a signal: the process is ending already, and the events are still to be sent
-            except Exception:
-                logger.exception("what was to be done before the last events are sent failed")
+            except Exception as error:
+                _say_failed("what was to be done before the last events are sent", error)
 
 
 def drain_all(end: bool = True) -> None:
@@ -129,8 +129,13 @@ def _drain(engine: Any, end: bool) -> None:
         engine.drain(end)
     except (SystemExit, KeyboardInterrupt):
         pass  # raised inside the flush by a signal: the process is ending already, and what was left has been counted
-    except Exception:
-        logger.exception("the exit handler failed")
+    except Exception as error:
+        _say_failed("the exit handler", error)
+
+
+def _say_failed(what: str, error: Exception) -> None:
+    name = type(error).__name__
+    logger.error("%s failed: %s", what, describe(error), extra=about("exit_failed", what=what, error=name))
 
 
 def _before_fork() -> None:

@@ -6,7 +6,6 @@ started only while all are busy. Everything here happens at home (see `_home`), 
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from contextlib import AbstractContextManager
@@ -25,9 +24,7 @@ from gevent_dispatcher._retry import Answer, Verdict, answer_problem, judge
 from gevent_dispatcher._stats import Counters, Delivery
 from gevent_dispatcher._transport import Link, Transport
 from gevent_dispatcher._url import Origin
-from gevent_dispatcher._voice import Voice, describe
-
-logger = logging.getLogger("gevent_dispatcher")
+from gevent_dispatcher._voice import Voice
 
 monotonic = time.monotonic
 
@@ -211,12 +208,12 @@ class Senders:
         except (Exception, gevent.Timeout, gevent.GreenletExit) as error:
             if self._ended:
                 raise
-            logger.error("the transport raised; its %d events are sent again: %s", batch.events, describe(error))
+            self._voice.transport_raised(error, batch.events)
             return Answer(error=type(error).__name__)
         problem = answer_problem(answer)
         if problem is None:
             return answer
-        logger.error("send() of a transport returns an Answer, not %s", problem)
+        self._voice.no_answer(problem)
         return Answer(error="no Answer")
 
     def _opened(self) -> Link:

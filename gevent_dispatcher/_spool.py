@@ -6,7 +6,6 @@ Everything happens at the engine's home, and what waits does so in greenlets of 
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from contextlib import AbstractContextManager
@@ -20,13 +19,13 @@ from gevent_dispatcher._config import Config
 from gevent_dispatcher._consumer import Consumer
 from gevent_dispatcher._home import end_at_once
 from gevent_dispatcher._lane import Batch
+from gevent_dispatcher._log import about, logger
+from gevent_dispatcher._notices import Repeats, often
 from gevent_dispatcher._policy import End
 from gevent_dispatcher._retry import Answer
 from gevent_dispatcher._stats import Outcome
 from gevent_dispatcher._transport import Transport
 from gevent_dispatcher.queues import OpenQueue, Queue, QueueError, QueueFull, SqliteQueue
-
-logger = logging.getLogger("gevent_dispatcher")
 
 monotonic = time.monotonic
 
@@ -91,6 +90,7 @@ class Spool:
         self._holds = False  # as far as is known
         self._away_until = 0.0
         self._is_ended = False
+        self._repeats = Repeats()
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -172,7 +172,17 @@ class Spool:
 
     def _say_why(self, batches: list[Batch], error: QueueError) -> None:
         self._away_until = monotonic() + _INTERVAL
-        logger.warning("cannot spool %d events (%s: %s)", _events(batches), type(error).__name__, error)
+        times = self._repeats.count("write", monotonic())
+        if times:
+            name, events = type(error).__name__, _events(batches)
+            logger.warning(
+                "cannot spool %d events%s (%s: %s)",
+                events,
+                often(times),
+                name,
+                error,
+                extra=about("spool_not_written", events=events, error=name, times=times),
+            )
 
     def _end(self, batches: list[Batch], outcome: Outcome, reason: str, answer: Answer) -> None:
         ends = [End(batch, outcome, reason, answer) for batch in batches if not batch.is_settled]
@@ -208,12 +218,24 @@ class Spool:
             # Nothing was ever spooled where there is no file, and none must be made.
             self._holds = (self._path is None or os.path.exists(self._path)) and not self._is_emptied()
         except QueueError as error:
-            logger.warning("cannot read the spool (%s: %s)", type(error).__name__, error)
+            self._say_unread(error)
         finally:
             self._reading = self._consumer = None
         if self._holds:
             self._look_in(self._pause)
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    def _say_unread(self, error: QueueError) -> None:
+        times = self._repeats.count("read", monotonic())
+        if times:
+            name = type(error).__name__
+            logger.warning(
+                "cannot read the spool%s (%s: %s)",
+                often(times),
+                name,
+                error,
+                extra=about("spool_not_read", error=name, times=times),
+            )
 
     def _is_emptied(self) -> bool:
         """Deliver what can be delivered now, and tell whether that was all."""

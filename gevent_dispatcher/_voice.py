@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from typing import Callable, Iterable, Mapping
 
 import gevent
 
-from gevent_dispatcher._notices import Notices
+from gevent_dispatcher._log import about, describe, logger
+from gevent_dispatcher._notices import Notices, Repeats, often
 from gevent_dispatcher._retry import Answer
 from gevent_dispatcher._stats import Delivery
 from gevent_dispatcher._url import Origin
 from gevent_dispatcher.doctor import own_findings
 
-logger = logging.getLogger("gevent_dispatcher")
-
 # An origin that fails and recovers by turns is said to fail at most once in so many seconds.
 _REPEAT_AFTER = 10.0
 
 
-def describe(error: BaseException) -> str:
-    """Where an exception of the user's own code came from, without its message: that may hold a payload."""
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    return f"{type(error).__name__}, raised at\n{frames}".rstrip()
+class _Health:
+    """What has been said of one origin."""
+
+    __slots__ = ("is_said", "outages", "silent_until", "since")
+
+    def __init__(self) -> None:
+        self.since: float | None = None  # it does not take events
+        self.is_said = False
+        self.outages = 0  # since the last line
+        self.silent_until = 0.0
 
 
 class Voice:
@@ -37,9 +41,8 @@ class Voice:
     def __init__(self, hook: Callable[[Delivery], None] | None) -> None:
         self.notices = Notices()
         self._hook = hook
-        self._hook_failed = False
-        self._ailing: dict[Origin, float] = {}  # since when
-        self._silent_until: dict[Origin, float] = {}
+        self._repeats = Repeats()
+        self._health: dict[Origin, _Health] = {}
 
     def drops(self, dropped: Mapping[str, int], everything: bool = False) -> None:
         """Log the drops that are due to be said.
@@ -49,13 +52,26 @@ class Voice:
             everything: also what was said a short while ago.
         """
         for notice in self.notices.take(dropped, time.monotonic(), everything):
-            logger.warning("%d events dropped as %s: %s", notice.events, notice.reason, notice.detail)
+            logger.error(
+                "%d events dropped as %s: %s",
+                notice.events,
+                notice.reason,
+                notice.detail,
+                extra=about("events_dropped", events=notice.events, reason=notice.reason, detail=notice.detail),
+            )
 
     def findings(self) -> None:
         """Log the few findings that concern the dispatcher's own process."""
         for finding in own_findings():
             if finding.level != "info":
-                logger.warning("%s: %s %s", finding.code, finding.what, finding.cure)
+                logger.log(
+                    logging.ERROR if finding.level == "error" else logging.WARNING,
+                    "%s: %s %s",
+                    finding.code,
+                    finding.what,
+                    finding.cure,
+                    extra=about("finding", code=finding.code, what=finding.what, cure=finding.cure),
+                )
 
     def failed(self, origin: Origin, answer: Answer, pending: int) -> None:
         """Say that an origin rests, unless that has been said.
@@ -66,20 +82,79 @@ class Voice:
             pending: events that are pending, all origins together.
         """
         now = time.monotonic()
-        if origin not in self._ailing and now >= self._silent_until.get(origin, 0.0):
-            self._ailing[origin] = now
-            self._silent_until[origin] = now + _REPEAT_AFTER
-            logger.warning("%s does not take events (%s); asking now and then, %d pending", origin, answer, pending)
+        health = self._health.setdefault(origin, _Health())
+        if health.since is None:
+            health.since = now
+            health.outages += 1
+        if not health.is_said and now >= health.silent_until:
+            logger.warning(
+                "%s does not take events%s (%s); asking now and then, %d pending",
+                origin,
+                often(health.outages),
+                answer,
+                pending,
+                extra=about(
+                    "origin_down",
+                    origin=str(origin),
+                    status=answer.status,
+                    error=answer.error,
+                    times=health.outages,
+                    pending=pending,
+                ),
+            )
+            health.is_said, health.outages, health.silent_until = True, 0, now + _REPEAT_AFTER
 
     def answered(self, origin: Origin, pending: int) -> None:
         """Say that an origin is well again, if it was said not to be."""
-        since = self._ailing.pop(origin, None) if self._ailing else None
-        if since is not None:
-            seconds = time.monotonic() - since
-            logger.info("%s takes events again after %.0f s, %d pending", origin, seconds, pending)
+        health = self._health.get(origin) if self._health else None
+        if health is None or health.since is None:
+            return
+        seconds = time.monotonic() - health.since
+        health.since, was_said, health.is_said = None, health.is_said, False
+        if was_said:
+            logger.info(
+                "%s takes events again after %.0f s, %d pending",
+                origin,
+                seconds,
+                pending,
+                extra=about("origin_up", origin=str(origin), seconds=round(seconds, 3), pending=pending),
+            )
+
+    def transport_raised(self, error: BaseException, events: int) -> None:
+        """Say that a transport raised instead of returning an answer, which it should not.
+
+        Args:
+            error: what it raised.
+            events: of the request, which is repeated.
+        """
+        name = type(error).__name__
+        times = self._repeats.count(f"raised {name}", time.monotonic())
+        if times:
+            logger.error(
+                "the transport raised%s; its %d events are sent again: %s",
+                often(times),
+                events,
+                describe(error),
+                extra=about("transport_raised", error=name, events=events, times=times),
+            )
+
+    def no_answer(self, problem: str) -> None:
+        """Say that a transport returned something that is no answer.
+
+        Args:
+            problem: what it returned, in words.
+        """
+        times = self._repeats.count(f"returned {problem}", time.monotonic())
+        if times:
+            logger.error(
+                "send() of a transport returns an Answer, not %s%s",
+                problem,
+                often(times),
+                extra=about("transport_no_answer", returned=problem, times=times),
+            )
 
     def settled(self, deliveries: Iterable[Delivery]) -> None:
-        """Tell the hook; what it raises is logged once and changes nothing."""
+        """Tell the hook; what it raises is logged now and then, and changes nothing."""
         if self._hook is not None:
             for delivery in deliveries:
                 self._tell(self._hook, delivery)
@@ -88,6 +163,11 @@ class Voice:
         try:
             hook(delivery)
         except (Exception, gevent.Timeout) as error:
-            if not self._hook_failed:
-                self._hook_failed = True
-                logger.error("on_delivery raised; further exceptions of it are not logged: %s", describe(error))
+            times = self._repeats.count("hook", time.monotonic())
+            if times:
+                logger.error(
+                    "on_delivery raised%s: %s",
+                    often(times),
+                    describe(error),
+                    extra=about("hook_raised", error=type(error).__name__, times=times),
+                )

@@ -277,7 +277,7 @@ def test_invalid_events_are_said_once_with_the_reason_and_without_the_payload(
     wait_until(lambda: caplog.records)
     assert dispatcher.flush(1)
     (record,) = caplog.records
-    assert record.levelno == logging.WARNING
+    assert record.levelno == logging.ERROR
     assert "3 events dropped as invalid" in record.getMessage()
     assert "NaN" in record.getMessage()
     assert "payload-secret" not in caplog.text

@@ -24,6 +24,7 @@ LAYERS = {
     "_body": 0,
     "_stats": 0,
     "_notices": 0,
+    "_log": 0,
     "_retry": 1,
     "_breaker": 1,
     "_lane": 1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gevent_dispatcher._notices import REPEAT_AFTER, Notice, Notices
+from gevent_dispatcher._notices import REPEAT_AFTER, Notice, Notices, Repeats, often
 
 
 def test_the_first_drop_of_a_reason_is_news() -> None:
@@ -38,3 +38,20 @@ def test_at_the_end_everything_is_said() -> None:
 
 def test_nothing_is_said_of_what_did_not_happen() -> None:
     assert Notices().take({"invalid": 0}, 100.0, everything=True) == []
+
+
+def test_what_repeats_is_said_at_once_and_then_with_its_count() -> None:
+    repeats = Repeats()
+    assert [repeats.count("x", 100.0 + second) for second in (0, 1, REPEAT_AFTER - 1)] == [1, 0, 0]
+    assert repeats.count("x", 100.0 + REPEAT_AFTER) == 3
+    assert repeats.count("x", 101.0 + REPEAT_AFTER) == 0
+
+
+def test_each_thing_that_repeats_is_counted_by_itself() -> None:
+    repeats = Repeats(after=5)
+    assert (repeats.count("x", 100.0), repeats.count("y", 101.0), repeats.count("x", 105.0)) == (1, 1, 1)
+
+
+def test_once_is_not_counted_in_words() -> None:
+    assert often(1) == ""
+    assert "7 times" in often(7)

@@ -102,7 +102,7 @@ def test_what_concerns_the_address_splits_nothing_and_is_said_once(
     assert (stats.dropped["rejected"], stats.requests, stats.splits) == (500, 5, 0)
     wait_until(lambda: caplog.records)
     (record,) = caplog.records
-    assert record.levelno == logging.WARNING
+    assert record.levelno == logging.ERROR
     assert "status 404, which concerns the address" in record.getMessage()
     assert PickyServer.__name__ not in record.getMessage()
 

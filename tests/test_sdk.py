@@ -160,7 +160,7 @@ def test_a_dispatcher_that_raises_is_logged_without_what_it_says(
 
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("gevent_dispatcher", logging.ERROR)
-    assert record.getMessage().startswith("event not dispatched: RuntimeError\n")
+    assert record.getMessage().startswith("event not dispatched: RuntimeError, raised at\n")
     assert "in dispatch_event" in caplog.text
     assert "user-1" not in caplog.text
 
@@ -194,7 +194,7 @@ def test_an_event_that_cannot_be_built_hurts_nobody(
     GeventEventProcessor(recorder).process(user_event)
 
     assert recorder.events == []
-    assert caplog.records[0].getMessage().startswith("event not built: AttributeError\n")
+    assert caplog.records[0].getMessage().startswith("event not built: AttributeError, raised at\n")
 
 
 @pytest.mark.parametrize(("answer", "result"), [(True, True), (False, False), (None, True)])

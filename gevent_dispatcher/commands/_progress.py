@@ -11,7 +11,7 @@ from typing import Any, Callable, Iterator, NamedTuple, Protocol
 
 import gevent
 
-logger = logging.getLogger("gevent_dispatcher")
+from gevent_dispatcher._log import about, logger
 
 # How often a bar is drawn, in seconds.
 _REDRAW = 0.5
@@ -73,7 +73,13 @@ class Lines:
         since, before = self._last
         rate = (work.done - before) / max(now - since, 0.001)
         self._last = (now, work.done)
-        logger.info("%s; %.0f %s/s", work.text, rate, self._unit)
+        logger.info(
+            "%s; %.0f %s/s",
+            work.text,
+            rate,
+            self._unit,
+            extra=about("progress", done=work.done, total=work.total, per_second=round(rate, 1)),
+        )
 
     def say(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
@@ -121,7 +127,7 @@ def make_progress(unit: str, interval: float = LINE_INTERVAL) -> Progress:
     progress = Lines(interval, unit) if tqdm is None else Bar(tqdm, unit)
     _log_to(progress.say)
     if tqdm is None and sys.stderr.isatty():
-        logger.info("pip install 'gevent-dispatcher[progress]' brings a progress bar")
+        logger.info("pip install 'gevent-dispatcher[progress]' brings a progress bar", extra=about("no_progress_bar"))
     return progress
 
 
@@ -149,7 +155,7 @@ def shown(progress: Progress, look: Callable[[], Work]) -> Iterator[None]:
         if isinstance(progress, Bar):
             progress.show(work)
         progress.close()
-        logger.info("at the end: %s", work.text)
+        logger.info("at the end: %s", work.text, extra=about("ended", done=work.done, total=work.total))
 
 
 def _show(progress: Progress, look: Callable[[], Work]) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import Any, NamedTuple
 
 import gevent
 
 from gevent_dispatcher._dispatcher import GeventEventDispatcher
+from gevent_dispatcher._log import about, logger
 from gevent_dispatcher._stats import INVALID, TOO_LARGE, Stats
 from gevent_dispatcher.commands._lines import BadLine, Event, Lines, event_of
 from gevent_dispatcher.commands._progress import Work
-
-logger = logging.getLogger("gevent_dispatcher")
 
 # One portion fills while the outcomes of the one before are awaited: so much is pending at most, twice.
 _PORTION_EVENTS = 5_000
@@ -114,10 +112,15 @@ class Replay:
 
     def _name(self, why: str) -> None:
         self._named += 1
+        line = self._lines.number
         if self._named <= _NAMED:
-            logger.warning("line %d: %s", self._lines.number, why)
+            logger.warning("line %d: %s", line, why, extra=about("line_bad", line=line, why=why))
         elif self._named == _NAMED + 1:
-            logger.warning("line %d is bad, too; further ones are only counted", self._lines.number)
+            logger.warning(
+                "line %d is bad, too; further ones are only counted",
+                line,
+                extra=about("line_bad", line=line, why="further ones are only counted"),
+            )
 
     # -- no faster than events go --------------------------------------------------------------------------------------
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 from typing import TYPE_CHECKING, Any
 
 from gevent_dispatcher._config import ConsumerConfig
 from gevent_dispatcher._consumer import EVENT_API, Consumer
 from gevent_dispatcher._held import ConsumerStats
+from gevent_dispatcher._log import about, logger
 from gevent_dispatcher.commands._options import (
     INCOMPLETE,
     WELL,
@@ -28,8 +28,6 @@ from gevent_dispatcher.queues import OpenQueue, QueueError, Status
 
 if TYPE_CHECKING:
     from gevent_dispatcher.commands._options import Commands
-
-logger = logging.getLogger("gevent_dispatcher")
 
 _DESCRIPTION = f"""\
 Deliver what is in a queue: each message is acknowledged after a 2xx, and never before. Any number of workers may share
@@ -116,7 +114,13 @@ def _consumer(queue: Any, options: argparse.Namespace) -> Consumer:
 
 def _stop(consumer: Consumer, seconds: float) -> None:
     consumer.stop()
-    logger.info("stopping: %d messages are held; at the latest in %g s", consumer.stats().held, seconds)
+    held = consumer.stats().held
+    logger.info(
+        "stopping: %d messages are held; at the latest in %g s",
+        held,
+        seconds,
+        extra=about("worker_stopping", held=held, seconds=seconds),
+    )
 
 
 def _last_words(stats: ConsumerStats) -> str:
@@ -146,7 +150,10 @@ class _Worker:
         options = self._options
         self._look_first()
         progress = make_progress("events", options.report_interval)
-        logger.info("delivering from %s%s", options.queue, " until it is empty" if options.once else "")
+        until = " until it is empty" if options.once else ""
+        logger.info(
+            "delivering from %s%s", options.queue, until, extra=about("worker_started", queue=str(options.queue))
+        )
         with shown(progress, self._work):
             self._consumer.run(until_empty=options.once)
         return self._how_it_ended() if options.once else WELL
@@ -162,7 +169,12 @@ class _Worker:
         status = self._queue.status()
         left = status.waiting + status.delayed + status.leased
         if left:
-            logger.warning("%d messages (%d events) are left in the queue", left, status.events)
+            logger.warning(
+                "%d messages (%d events) are left in the queue",
+                left,
+                status.events,
+                extra=about("queue_not_emptied", messages=left, events=status.events),
+            )
         return INCOMPLETE if left or self._consumer.stats().dead else WELL
 
     def _work(self) -> Work:

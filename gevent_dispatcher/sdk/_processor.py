@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import traceback
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Callable
 
 from optimizely.event.event_factory import EventFactory
@@ -15,6 +15,9 @@ from optimizely.notification_center import NotificationCenter
 
 import gevent_dispatcher
 from gevent_dispatcher._dispatcher import GeventEventDispatcher, default_dispatcher
+from gevent_dispatcher._log import about, describe
+from gevent_dispatcher._log import logger as our_logger
+from gevent_dispatcher._notices import Repeats, often
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -27,9 +30,6 @@ if TYPE_CHECKING:
 
         def dispatch_event(self, event: Any) -> Any:
             """Take an event over."""
-
-
-_logger = logging.getLogger("gevent_dispatcher")
 
 
 class GeventEventProcessor(BaseEventProcessor):
@@ -56,7 +56,8 @@ class GeventEventProcessor(BaseEventProcessor):
         self.event_dispatcher: Any = _checked_dispatcher(event_dispatcher)
         self._owns_dispatcher = event_dispatcher is None
         # The SDK's default logger is silent: a failure that nobody can see would be the worst of both.
-        self._failures: Any = _logger if logger is None else self.logger
+        self._failures: Any = our_logger if logger is None else self.logger
+        self._repeats = Repeats()
 
     def process(self, user_event: UserEvent) -> None:
         """Build the log event, tell the LOG_EVENT listeners, dispatch; no exception comes back.
@@ -97,7 +98,7 @@ class GeventEventProcessor(BaseEventProcessor):
         is_event = isinstance(user_event, UserEvent)
         log_event = EventFactory.create_log_event(user_event, self.logger) if is_event else None
         if log_event is None:
-            self._failures.error("event not built: the SDK makes nothing of a %s", type(user_event).__name__)
+            self._say("event not built", f"the SDK makes nothing of a {type(user_event).__name__}", "")
         return log_event
 
     def _notify(self, log_event: Any) -> None:
@@ -115,10 +116,17 @@ class GeventEventProcessor(BaseEventProcessor):
         try:
             return call(*args)
         except Exception as error:
-            # Where it happened and its type, but not its text, which may quote the event.
-            frames = "".join(traceback.format_tb(error.__traceback__))
-            self._failures.error("%s: %s\n%s", failure, type(error).__name__, frames)
+            self._say(failure, describe(error), type(error).__name__)
             return None
+
+    def _say(self, failure: str, why: str, error: str) -> None:
+        """In the request, as nothing else is; so what fails for each event is said once a minute."""
+        times = self._repeats.count(f"{failure} {error}", monotonic())
+        if times:
+            # A logger of the SDK's own kind takes no extra.
+            fields = about("sdk_failed", failure=failure, error=error, times=times)
+            extra = {"extra": fields} if isinstance(self._failures, logging.Logger) else {}
+            self._failures.error("%s%s: %s", failure, often(times), why, **extra)
 
 
 def _adapted(logger: Logger | None) -> Logger:
