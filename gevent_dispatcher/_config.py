@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Callable, Mapping
 
+from gevent_dispatcher._off_switch import VARIABLE
 from gevent_dispatcher._proxy import split_credentials
 
 if TYPE_CHECKING:
@@ -93,11 +94,15 @@ class Config:
     on_delivery: Callable[[Delivery], None] | None = None
     # Where to put what cannot be delivered now, instead of dropping it: a path, or a queue.
     spool: Any = None
+    # Whether anything is sent. None leaves that to the environment, so that staging needs no other code.
+    enabled: bool | None = None
 
     def __post_init__(self) -> None:
         _check_numbers(self)
         _check_backoff(self.backoff_base, self.backoff_max)
         _check_hook(self.on_delivery)
+        if self.enabled is not None and type(self.enabled) is not bool:
+            raise ValueError(f"enabled={self.enabled!r}: must be True, False, or None for what {VARIABLE} says")
         is_path = isinstance(self.spool, (str, os.PathLike)) and bool(os.fspath(self.spool))
         if self.spool is not None and not is_path and not callable(getattr(self.spool, "open", None)):
             raise ValueError(f"spool={self.spool!r}: must be the path of a file, or a queue such as SqliteQueue(path)")
@@ -276,3 +281,4 @@ if TYPE_CHECKING:
         close_timeout: float
         on_delivery: Callable[[Delivery], None] | None
         spool: str | os.PathLike[str] | Queue | None
+        enabled: bool | None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from os import getpid
+from os import environ, getpid
 from typing import TYPE_CHECKING, Any, Mapping, NamedTuple
 
-from gevent_dispatcher import _home, _process
+from gevent_dispatcher import _home, _off_switch, _process
 from gevent_dispatcher._config import CONFIG_NAMES, Config, sort_settings
+from gevent_dispatcher._disabled import DisabledEngine
 from gevent_dispatcher._engine import Engine
 from gevent_dispatcher._stats import Stats
 from gevent_dispatcher._transport import Transport, transport_of
@@ -56,6 +57,8 @@ class GeventEventDispatcher:
         spool: a path or a queue: where to put what cannot be delivered now, instead of dropping it. Any process that
             has the same spool delivers it later.
         on_delivery: called by senders with one `Delivery` for each settled request.
+        enabled: False counts events as `disabled` and sends nothing; None, the default, does so where the environment
+            has GEVENT_DISPATCHER_DISABLED=1 when the dispatcher is made.
         connect_timeout, read_timeout, request_timeout, headers, ssl_context, proxy: see `HttpTransport`.
 
     Raises:
@@ -67,10 +70,13 @@ class GeventEventDispatcher:
         own, http = sort_settings(settings, CONFIG_NAMES, transport is not None)
         self._config = Config(**own)
         self._transport = transport_of(transport, http)
-        self._engines: dict[int, Engine] = {}
-        self._engine: Engine | None = None
+        given = self._config.enabled
+        self._is_enabled = not _off_switch.is_on(environ) if given is None else given
+        self._engines: dict[int, Engine | DisabledEngine] = {}
+        self._engine: Engine | DisabledEngine | None = None
         self._closed = False
-        _home.remember_main_hub()
+        if self._is_enabled:
+            _home.remember_main_hub()
 
     def __repr__(self) -> str:
         return f"<GeventEventDispatcher over {self._transport!r}>"
@@ -145,18 +151,23 @@ class GeventEventDispatcher:
     def _timeout(self, timeout: float | None) -> float:
         return self._config.close_timeout if timeout is None else min(max(timeout, 0.0), _LONGEST)
 
-    def _existing_engine(self) -> Engine | None:
+    def _existing_engine(self) -> Engine | DisabledEngine | None:
         return self._engines.get(getpid())
 
-    def _engine_of_this_process(self) -> Engine:
+    def _engine_of_this_process(self) -> Engine | DisabledEngine:
         """Several native threads may come first at once: one engine wins, and only the winner has side effects."""
-        engine = Engine(self._config, self._transport, _home.find_home(), self._closed)
+        engine = self._make_engine()
         winner = self._engines.setdefault(engine.pid, engine)
         if winner is engine:
             _process.enlist(engine)
             engine.begin()
         self._engine = winner
         return winner
+
+    def _make_engine(self) -> Engine | DisabledEngine:
+        if not self._is_enabled:
+            return DisabledEngine(self._config)
+        return Engine(self._config, self._transport, _home.find_home(), self._closed)
 
 
 _defaults: dict[str, GeventEventDispatcher] = {}
@@ -165,7 +176,15 @@ _defaults: dict[str, GeventEventDispatcher] = {}
 def default_dispatcher() -> GeventEventDispatcher:
     """The dispatcher behind the class's and the module's own `dispatch_event`: one per process, default settings."""
     found = _defaults.get("default")
-    return found if found is not None else _defaults.setdefault("default", GeventEventDispatcher())
+    return found if found is not None else _defaults.setdefault("default", _make_default())
+
+
+def _make_default() -> GeventEventDispatcher:
+    """It may be made by an event, which must not raise: where the off switch cannot be read, a sender says so."""
+    try:
+        return GeventEventDispatcher()
+    except ValueError:
+        return GeventEventDispatcher(enabled=True)
 
 
 def dispatch_event(event: Any) -> None:

@@ -11,7 +11,7 @@ import gevent
 from gevent_dispatcher._log import about, describe, logger
 from gevent_dispatcher._notices import Notices, Repeats, often
 from gevent_dispatcher._retry import Answer
-from gevent_dispatcher._stats import Delivery
+from gevent_dispatcher._stats import DISABLED, Delivery
 from gevent_dispatcher._url import Origin
 from gevent_dispatcher.doctor import own_findings
 
@@ -52,7 +52,8 @@ class Voice:
             everything: also what was said a short while ago.
         """
         for notice in self.notices.take(dropped, time.monotonic(), everything):
-            logger.error(
+            logger.log(
+                logging.WARNING if notice.reason == DISABLED else logging.ERROR,  # the one reason that is a wish
                 "%d events dropped as %s: %s",
                 notice.events,
                 notice.reason,

@@ -25,6 +25,7 @@ LAYERS = {
     "_stats": 0,
     "_notices": 0,
     "_log": 0,
+    "_off_switch": 0,
     "_retry": 1,
     "_breaker": 1,
     "_lane": 1,
@@ -51,11 +52,12 @@ LAYERS = {
     "_inside": 2,
     "_consumer": 3,
     "_engine": 3,
+    "_disabled": 3,
     "_dispatcher": 3,
     "sdk": 4,
     "gunicorn": 4,
     "uwsgi": 4,
-    "doctor": 2,  # it imports nothing of the package, and the engine says its few own findings
+    "doctor": 2,  # it imports nothing of the package but the off switch, and the engine says its few own findings
     "collector": 4,
     "commands": 4,
     "__main__": 4,

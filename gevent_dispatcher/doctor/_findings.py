@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable, Iterable, Iterator, Sequence
 
+from gevent_dispatcher._off_switch import VARIABLE
+
 ERROR, WARNING, INFO = "error", "warning", "info"
 LEVELS = (ERROR, WARNING, INFO)
 
@@ -78,6 +80,9 @@ class Observation:
         early_contexts: TLS contexts of the unpatched class, while ssl is patched.
         threads: the SDK's threads that a fork left behind or copied.
         batch_sizes: those of the SDK's batch processors in front of a dispatcher of ours, in events.
+        off_switch: what the environment says: "on", "off", or "" when that cannot be read.
+        dispatchers: how many dispatchers of ours there are.
+        disabled: how many of them send nothing.
         close_timeout: the longest of our dispatchers, in seconds; None when there is none.
         graceful_timeout: what the server gives a worker to end, in seconds; None when that is not known.
     """
@@ -88,6 +93,9 @@ class Observation:
     early_contexts: int = 0
     threads: tuple[Thread, ...] = ()
     batch_sizes: tuple[int, ...] = ()
+    off_switch: str = "off"
+    dispatchers: int = 0
+    disabled: int = 0
     close_timeout: float | None = None
     graceful_timeout: float | None = None
 
@@ -245,6 +253,31 @@ def _processor_in_front(seen: Observation) -> Iterator[Finding]:
         )
 
 
+# -- the off switch ----------------------------------------------------------------------------------------------------
+
+
+def _switched_off(seen: Observation) -> Iterator[Finding]:
+    if seen.disabled or (seen.off_switch == "on" and not seen.dispatchers):
+        whose = f"of {seen.disabled} of {seen.dispatchers} dispatchers " if seen.dispatchers else ""
+        yield Finding(
+            "events-disabled",
+            INFO,
+            f"The off switch is on: the events {whose}are counted as disabled, and none is sent.",
+            f"Where events count, unset {VARIABLE}, and do not pass enabled=False.",
+        )
+
+
+def _off_switch_unreadable(seen: Observation) -> Iterator[Finding]:
+    if not seen.off_switch:
+        yield Finding(
+            "off-switch-unreadable",
+            WARNING,
+            f"{VARIABLE} says neither yes nor no: GeventEventDispatcher() refuses it, and where the class or the module"
+            " is the dispatcher, events are sent.",
+            f"Set {VARIABLE} to 1 (send nothing) or 0, or unset it.",
+        )
+
+
 # -- shutdown ----------------------------------------------------------------------------------------------------------
 
 
@@ -275,5 +308,7 @@ _CHECKS: tuple[Callable[[Observation], Iterable[Finding]], ...] = (
     _socket_before_patch,
     _sdk_threads,
     _processor_in_front,
+    _switched_off,
+    _off_switch_unreadable,
     _close_timeout_too_long,
 )

@@ -11,6 +11,7 @@ import os
 import sys
 from typing import Any, Iterable, Iterator
 
+from gevent_dispatcher._off_switch import is_on, is_unreadable
 from gevent_dispatcher.doctor._findings import MODULES, Held, Observation, Thread
 
 # Originals that break or stop the hub when a module that was imported before the patch goes on using them.
@@ -38,7 +39,8 @@ _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 
 def look() -> Observation:
     """What can be seen at no cost."""
-    return Observation(server=_server(), patched=_patched(), held=tuple(_held(["urllib3.util.ssl_"])))
+    held = tuple(_held(["urllib3.util.ssl_"]))
+    return Observation(server=_server(), patched=_patched(), held=held, off_switch=_switch())
 
 
 def look_closely(graceful_timeout: float | None) -> Observation:
@@ -52,6 +54,9 @@ def look_closely(graceful_timeout: float | None) -> Observation:
         early_contexts=len(objects.of(_original("ssl", "SSLContext"))),
         threads=tuple(_threads(objects)),
         batch_sizes=tuple(_batch_sizes(objects)),
+        off_switch=_switch(),
+        dispatchers=len(dispatchers),
+        disabled=sum(not each._is_enabled for each in dispatchers),
         close_timeout=max((each._config.close_timeout for each in dispatchers), default=None),
         graceful_timeout=_graceful_timeout(objects) if graceful_timeout is None else graceful_timeout,
     )
@@ -66,6 +71,13 @@ def _server() -> str:
         return "gunicorn's gevent worker"
     options = getattr(sys.modules.get("uwsgi"), "opt", {})
     return "uWSGI --gevent" if "gevent" in options or b"gevent" in options else ""
+
+
+def _switch() -> str:
+    """What the environment says: "on", "off", or "" when that cannot be read."""
+    if is_unreadable(os.environ):
+        return ""
+    return "on" if is_on(os.environ) else "off"
 
 
 def _patched() -> frozenset[str]:
