@@ -15,6 +15,8 @@ SDK = ['optimizely-sdk>=3.10; python_version >= "3.9"', 'optimizely-sdk>=3.10,<5
 FAST = ["orjson>=3"]
 # The bar of commands; without it they log lines.
 PROGRESS = ["tqdm>=4"]
+# For the fixtures of gevent_dispatcher.testing.
+PYTEST = ["pytest>=7"]
 # gunicorn's extra brings what its gevent worker imports.
 EXAMPLES = [*SDK, "flask>=1.1", "gunicorn[gevent]>=20", *PROGRESS]
 BENCH = ["launchdarkly-server-sdk>=9", "matplotlib>=3", "orjson>=3", "requests>=2", "sentry-sdk>=2", "trustme>=1"]
@@ -34,10 +36,11 @@ setup(
         "sdk": SDK,
         "fast": FAST,
         "progress": PROGRESS,
+        "pytest": PYTEST,
         "examples": EXAMPLES,
         # What the benchmarks compare with, and draw with; they name what is missing and go on.
         "bench": [*EXAMPLES, *BENCH],
-        "test": [*EXAMPLES, *FAST, "pytest>=7", "pytest-timeout>=2", "hypothesis>=6", "trustme>=1", "requests>=2"],
+        "test": [*EXAMPLES, *FAST, *PYTEST, "pytest-timeout>=2", "hypothesis>=6", "trustme>=1", "requests>=2"],
     },
     classifiers=[
         "Development Status :: 4 - Beta",

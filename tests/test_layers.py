@@ -59,6 +59,7 @@ LAYERS = {
     "uwsgi": 4,
     "doctor": 2,  # it imports nothing of the package but the off switch, and the engine says its few own findings
     "collector": 4,
+    "testing": 4,
     "commands": 4,
     "__main__": 4,
 }
@@ -78,7 +79,7 @@ KNOWN_TO = {
             "_spool",
         ),
         *("_tls", "_http_response", "_http_connection", "_http_client"),
-        *("queues", "collector", "commands", "__main__"),
+        *("queues", "collector", "commands", "testing", "__main__"),
         "sdk",  # a fork doubles the greenlets that stand for the SDK's threads, and only gevent can end them
     },
     "urllib3": {"_http_client", "_http_connection"},
@@ -86,8 +87,10 @@ KNOWN_TO = {
     "orjson": {"_json"},
     "optimizely": {"sdk"},
     "gunicorn": {"doctor"},
+    "pytest": {"testing"},
     "tqdm": {"commands"},
-    "typing_extensions": {"_config", "_transport", "_dispatcher", "_consumer", "sdk"},  # for type checkers only
+    # For type checkers only.
+    "typing_extensions": {"_config", "_transport", "_dispatcher", "_consumer", "sdk", "testing"},
 }
 CLOCKS = {"time", "datetime", "random", "threading", "socket", "asyncio"}
 STDLIB = getattr(sys, "stdlib_module_names", None)
