@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from gevent_dispatcher.testing import RecordingDispatcher
 from tests.waiting import wait_until
 
 pytest.importorskip("flask")
@@ -32,30 +33,18 @@ DATAFILE = (EXAMPLES / "datafile.json").read_text(encoding="utf-8")
 MARK = "DEMO_TEST_MARK"
 
 
-class Recorder:
-    """A dispatcher that keeps what it is given."""
+@pytest.fixture
+def recorder() -> RecordingDispatcher:
+    return RecordingDispatcher()
 
-    def __init__(self) -> None:
-        self.visitors: list[Any] = []
-        self.urls: list[str] = []
 
-    def dispatch_event(self, event: Any) -> None:
-        """Keep it."""
-        self.visitors.extend(event.params["visitors"])
-        self.urls.append(event.url)
-
-    def keys(self) -> list[str]:
-        """The key of each event, in order."""
-        return [each["snapshots"][0]["events"][0]["key"] for each in self.visitors]
+def keys(recorder: RecordingDispatcher) -> list[str]:
+    """The key of each event, in order."""
+    return [each.key for each in recorder.events]
 
 
 @pytest.fixture
-def recorder() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-def client(recorder: Recorder) -> Any:
+def client(recorder: RecordingDispatcher) -> Any:
     return Optimizely(DATAFILE, event_processor=ForwardingEventProcessor(recorder))
 
 
@@ -72,44 +61,76 @@ class TestDatafile:
         assert validator.is_datafile_valid(DATAFILE)
         assert json.loads(DATAFILE)["version"] == "4"
 
-    def test_each_decision_sends_one_impression(self, client: Any, recorder: Recorder) -> None:
+    def test_each_decision_sends_one_impression(self, client: Any, recorder: RecordingDispatcher) -> None:
         variations = {client.create_user_context(f"user-{n}").decide("checkout_flow").variation_key for n in range(50)}
         assert variations == {"three_steps", "one_page"}
-        assert recorder.keys() == ["campaign_activated"] * 50
+        assert keys(recorder) == ["campaign_activated"] * 50
 
     def test_the_other_flag_is_on_for_its_audience(self, client: Any) -> None:
         paying = client.create_user_context("a", {"plan": "pro"}).decide("gift_wrap")
         other = client.create_user_context("a", {"plan": "free"}).decide("gift_wrap")
         assert (paying.enabled, other.enabled) == (True, False)
 
-    def test_its_events_can_be_tracked(self, client: Any, recorder: Recorder) -> None:
+    def test_its_events_can_be_tracked(self, client: Any, recorder: RecordingDispatcher) -> None:
         for key in ("page_view", "add_to_cart", "purchase"):
             client.create_user_context("a").track_event(key)
-        assert recorder.keys() == ["page_view", "add_to_cart", "purchase"]
+        assert keys(recorder) == ["page_view", "add_to_cart", "purchase"]
 
 
 class TestShop:
     def test_a_request_sends_an_impression_and_a_purchase(
-        self, flask_app: Any, client: Any, recorder: Recorder
+        self, flask_app: Any, client: Any, recorder: RecordingDispatcher
     ) -> None:
         answer = flask_app.create_app(client).test_client().get("/checkout?user=alice")
         assert answer.status_code == 200
         assert answer.get_json()["variation"] in ("three_steps", "one_page")
-        assert recorder.keys() == ["campaign_activated", "purchase"]
-        assert [each["visitor_id"] for each in recorder.visitors] == ["alice", "alice"]
-        assert recorder.visitors[1]["snapshots"][0]["events"][0]["revenue"] == 4200
+        assert keys(recorder) == ["campaign_activated", "purchase"]
+        recorder.assert_tracked("purchase", visitor="alice", revenue=4200)
 
     def test_a_request_without_user_is_refused(self, flask_app: Any, client: Any) -> None:
         assert flask_app.create_app(client).test_client().get("/checkout").status_code == 400
 
     def test_events_go_to_a_local_endpoint(
-        self, flask_app: Any, monkeypatch: pytest.MonkeyPatch, client: Any, recorder: Recorder
+        self, flask_app: Any, monkeypatch: pytest.MonkeyPatch, client: Any, recorder: RecordingDispatcher
     ) -> None:
         for name in ("EVENT_ENDPOINTS", "EVENT_ENDPOINT"):  # restored after the test
             monkeypatch.setattr(EventFactory, name, None, raising=False)
         flask_app.send_events_to("http://127.0.0.1:1/v1/events")
         flask_app.create_app(client).test_client().get("/checkout?user=alice")
-        assert recorder.urls == ["http://127.0.0.1:1/v1/events"] * 2
+        assert [each.url for each in recorder.events] == ["http://127.0.0.1:1/v1/events"] * 2
+
+
+def fenced(language: str, first_line: str) -> str:
+    """The README's block of code that begins with a line."""
+    blocks = (ROOT / "README.md").read_text(encoding="utf-8").split(f"```{language}\n")[1:]
+    (found,) = [block.split("```")[0] for block in blocks if block.startswith(first_line)]
+    return found
+
+
+class TestTesting:
+    """How an application is tested, as its reader does it: in an unpatched process."""
+
+    def run(self, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLES), *filter(None, map(str, sys.path))])}
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+        return subprocess.run(
+            command, env=environ, cwd=str(directory), capture_output=True, text=True, timeout=100, check=False
+        )
+
+    def test_the_example_passes(self) -> None:
+        done = self.run(EXAMPLES, "test_checkout.py")
+        assert done.returncode == 0, done.stdout
+        assert "5 passed" in done.stdout
+
+    def test_the_readmes_test_passes_and_its_failure_is_what_it_says(self, tmp_path: Path) -> None:
+        (tmp_path / "conftest.py").write_text(fenced("python", "# conftest.py"))
+        good = fenced("python", "# test_checkout.py")
+        (tmp_path / "test_checkout.py").write_text(good)
+        (tmp_path / "test_wrong.py").write_text(good.replace(", revenue=4200, times=1", ", revenue=4100"))
+        done = self.run(tmp_path)
+        assert "1 failed, 1 passed" in done.stdout, done.stdout
+        said = [line[2:].strip() for line in done.stdout.splitlines() if line.startswith("E ")]
+        assert said[:4] == [line.strip() for line in fenced("text", "AssertionError").splitlines()]
 
 
 def start_demo(mark: str, cwd: Path, *arguments: str) -> subprocess.Popen[str]:
