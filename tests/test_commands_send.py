@@ -14,9 +14,10 @@ from typing import Any, Iterator
 import gevent
 import pytest
 
-from gevent_dispatcher import Answer, GeventEventDispatcher, Request
+from gevent_dispatcher import GeventEventDispatcher
 from gevent_dispatcher.commands._lines import BadLine, Lines, event_of
 from gevent_dispatcher.commands._replay import ROOM_BYTES, ROOM_EVENTS, Replay
+from gevent_dispatcher.testing import FakeTransport
 from tests.commands import QueueFile, environ, run, start
 from tests.events import params, visitor
 from tests.hostile import HostileServer, refusing_port
@@ -265,27 +266,11 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
 # -- no faster than events go ------------------------------------------------------------------------------------------
 
 
-class Slow:
-    """A transport whose requests wait for the test."""
-
-    def __init__(self) -> None:
-        self.opened = gevent.event.Event()
-
-    def open(self, connections: int) -> Slow:
-        return self
-
-    def send(self, request: Request) -> Answer:
-        self.opened.wait(60)
-        return Answer(status=204)
-
-    def close(self) -> None:
-        pass
-
-
 def test_reading_waits_while_many_events_are_pending(tmp_path: Path) -> None:
     file = tmp_path / "events.ndjson"
     file.write_text(ndjson(*names(20_000)))
-    slow = Slow()
+    go_on = gevent.event.Event()
+    slow = FakeTransport(before=lambda _: go_on.wait(60))
     dispatcher = GeventEventDispatcher(transport=slow, buffer_events=ROOM_EVENTS, buffer_bytes=ROOM_BYTES)
     with file.open("rb", buffering=0) as opened:
         lines = Lines(opened.fileno())
@@ -295,7 +280,7 @@ def test_reading_waits_while_many_events_are_pending(tmp_path: Path) -> None:
         for _ in range(100):
             gevent.idle()
         assert (lines.number, dispatcher.stats().pending) == (10_001, 10_000)
-        slow.opened.set()
+        go_on.set()
         assert running.get(timeout=60) is None
     assert (replay.result().lines, replay.result().stats.delivered) == (20_000, 20_000)
     assert replay.result().is_complete

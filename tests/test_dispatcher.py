@@ -18,6 +18,7 @@ from gevent import monkey
 import gevent_dispatcher
 from gevent_dispatcher import Answer, Delivery, GeventEventDispatcher, Outcome, Request, Stats
 from gevent_dispatcher.collector import Collector
+from gevent_dispatcher.testing import NO_ANSWER, FakeTransport
 from tests.events import LogEvent, log_event, params, visitor
 from tests.hostile import HostileServer, refusing_port
 from tests.waiting import wait_until
@@ -60,31 +61,6 @@ def balance(dispatcher: GeventEventDispatcher) -> int:
     """What the invariant leaves over: always 0."""
     stats = dispatcher.stats()
     return stats.dispatched - (stats.delivered + stats.spooled + sum(stats.dropped.values()) + stats.pending)
-
-
-class Scripted:
-    """A transport whose answers are given; it keeps what it was asked to send."""
-
-    def __init__(self, *answers: Answer | BaseException, wait: Callable[[], object] = lambda: None) -> None:
-        self.sent: list[Request] = []
-        self.opened = 0
-        self._answers = list(answers)
-        self._wait = wait
-
-    def open(self, connections: int) -> Scripted:
-        self.opened += 1
-        return self
-
-    def send(self, request: Request) -> Answer:
-        self.sent.append(request)
-        self._wait()
-        answer = self._answers.pop(0) if self._answers else Answer(204)
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
-    def close(self) -> None:
-        pass
 
 
 URL = "http://events.example/v1/events"
@@ -322,7 +298,7 @@ def test_a_sender_does_not_keep_the_callers_context_alive(make: Maker) -> None:
 
     variable: ContextVar[Any] = ContextVar("variable")
     blocked = gevent.event.Event()
-    dispatcher = make(flush_interval=0, transport=Scripted(wait=lambda: blocked.wait(10)))
+    dispatcher = make(flush_interval=0, transport=FakeTransport(before=lambda _: blocked.wait(10)))
 
     def request() -> weakref.ref[Local]:
         local = Local()
@@ -413,7 +389,7 @@ def test_a_wait_that_the_endpoint_asked_for_is_kept_by_flush(server: HostileServ
 
 def test_the_buffer_bounds_everything_pending_in_flight_included(make: Maker) -> None:
     released = gevent.event.Event()
-    dispatcher = make(buffer_events=10, batch_size=2, transport=Scripted(wait=lambda: released.wait(10)))
+    dispatcher = make(buffer_events=10, batch_size=2, transport=FakeTransport(before=lambda _: released.wait(10)))
     for _ in range(10):
         dispatcher.dispatch_event(log_event(URL))
     wait_until(lambda: dispatcher.stats().requests == 5)
@@ -428,7 +404,7 @@ def test_the_buffer_bounds_everything_pending_in_flight_included(make: Maker) ->
 
 def test_the_buffer_is_bounded_in_bytes(make: Maker) -> None:
     released = gevent.event.Event()
-    dispatcher = make(buffer_bytes=10_000, transport=Scripted(wait=lambda: released.wait(10)))
+    dispatcher = make(buffer_bytes=10_000, transport=FakeTransport(before=lambda _: released.wait(10)))
     for _ in range(5):
         dispatcher.dispatch_event(log_event(URL, {"v": "x" * 3_000}))
     assert dispatcher.stats().dropped["buffer_full"] == 2
@@ -439,13 +415,13 @@ def test_never_more_senders_than_the_pool_has_and_one_pool_per_process(make: Mak
     under_way: list[int] = []
     most: list[int] = []
 
-    def wait() -> None:
+    def wait(_: Request) -> None:
         under_way.append(1)
         most.append(len(under_way))
         gevent.sleep(0)
         under_way.pop()
 
-    transport = Scripted(wait=wait)
+    transport = FakeTransport(before=wait)
     dispatcher = make(batch_size=1, pool_size=3, transport=transport)
     for _ in range(50):
         dispatcher.dispatch_event(log_event(URL))
@@ -455,8 +431,8 @@ def test_never_more_senders_than_the_pool_has_and_one_pool_per_process(make: Mak
 
 
 def test_a_transport_that_takes_its_time_to_open_is_opened_once(make: Maker) -> None:
-    class Slow(Scripted):
-        def open(self, connections: int) -> Scripted:
+    class Slow(FakeTransport):
+        def open(self, connections: int) -> FakeTransport:
             gevent.sleep(0.01)
             return super().open(connections)
 
@@ -469,7 +445,7 @@ def test_a_transport_that_takes_its_time_to_open_is_opened_once(make: Maker) -> 
 
 
 def test_a_transport_that_raises_is_retried_and_said(make: Maker, caplog: pytest.LogCaptureFixture) -> None:
-    dispatcher = make(transport=Scripted(RuntimeError("broken"), Answer(204)))
+    dispatcher = make(transport=FakeTransport([RuntimeError("broken")]))
     dispatcher.dispatch_event(log_event(URL))
     wait_until(lambda: dispatcher.flush(0.1))
     assert dispatcher.stats().delivered == 1
@@ -478,11 +454,23 @@ def test_a_transport_that_raises_is_retried_and_said(make: Maker, caplog: pytest
 
 @pytest.mark.parametrize("raised", [greenlet.GreenletExit(), gevent.Timeout(1), MemoryError()])
 def test_a_transport_that_always_raises_waits_and_expires_like_any_failure(make: Maker, raised: BaseException) -> None:
-    transport = Scripted(*[raised] * 1_000)
+    transport = FakeTransport(default=raised)
     dispatcher = make(transport=transport, flush_interval=0, delivery_timeout=0.3, backoff_base=0.05, backoff_max=0.05)
     dispatcher.dispatch_event(log_event(URL))
     wait_until(lambda: dispatcher.stats().dropped["expired"] == 1)
-    assert 1 < len(transport.sent) < 100
+    assert 1 < len(transport.requests) < 100
+
+
+class Returning(FakeTransport):
+    """One that returns once what no script can say."""
+
+    def __init__(self, returned: Any) -> None:
+        super().__init__()
+        self._returned = [returned]
+
+    def send(self, request: Request) -> Answer:
+        answer = super().send(request)
+        return self._returned.pop() if self._returned else answer
 
 
 @pytest.mark.parametrize(
@@ -497,7 +485,7 @@ def test_a_transport_that_always_raises_waits_and_expires_like_any_failure(make:
 def test_a_transport_that_returns_no_answer_is_retried(
     make: Maker, caplog: pytest.LogCaptureFixture, returned: Any, said: str
 ) -> None:
-    dispatcher = make(transport=Scripted(returned, Answer(204)))
+    dispatcher = make(transport=Returning(returned))
     dispatcher.dispatch_event(log_event(URL))
     wait_until(lambda: dispatcher.flush(0.1))
     assert dispatcher.stats().delivered == 1
@@ -505,7 +493,7 @@ def test_a_transport_that_returns_no_answer_is_retried(
 
 
 def test_a_killed_sender_loses_nothing(make: Maker) -> None:
-    dispatcher = make(transport=Scripted(greenlet.GreenletExit(), Answer(204)))
+    dispatcher = make(transport=FakeTransport([greenlet.GreenletExit()]))
     dispatcher.dispatch_event(log_event(URL))
     wait_until(lambda: dispatcher.flush(0.1))
     assert dispatcher.stats().delivered == 1
@@ -516,7 +504,7 @@ def test_a_killed_sender_loses_nothing(make: Maker) -> None:
 
 def test_the_hook_gets_one_record_for_each_settled_request(make: Maker) -> None:
     records: list[Delivery] = []
-    transport = Scripted(Answer(503), Answer(204), Answer(400))
+    transport = FakeTransport([503, 204, 400])
     dispatcher = make(transport=transport, on_delivery=records.append, pool_size=1)
     dispatcher.dispatch_event(log_event(URL, visitor("a")))
     dispatcher.dispatch_event(log_event(URL, visitor("b")))
@@ -541,7 +529,7 @@ def test_a_hook_that_raises_is_said_once_and_changes_nothing(make: Maker, caplog
     def hook(_: Delivery) -> None:
         raise RuntimeError("hook")
 
-    dispatcher = make(transport=Scripted(), on_delivery=hook, batch_size=1)
+    dispatcher = make(transport=FakeTransport(), on_delivery=hook, batch_size=1)
     for _ in range(3):
         dispatcher.dispatch_event(log_event(URL))
     assert dispatcher.flush(5)
@@ -549,10 +537,10 @@ def test_a_hook_that_raises_is_said_once_and_changes_nothing(make: Maker, caplog
     assert caplog.text.count("on_delivery raised") == 1
 
 
-@pytest.mark.parametrize("answers", [[Answer(error="gone")] * 5, []])
+@pytest.mark.parametrize("answers", [[NO_ANSWER] * 5, []])
 def test_a_hook_that_waits_holds_its_own_sender_and_no_other(make: Maker, answers: list[Answer]) -> None:
     go_on = gevent.event.Event()
-    transport = Scripted(*answers, wait=lambda: gevent.sleep(0))
+    transport = FakeTransport(answers, before=lambda _: gevent.sleep(0))
     dispatcher = make(transport=transport, on_delivery=lambda _: go_on.wait(60), batch_size=1, flush_interval=0)
     for _ in range(8):
         dispatcher.dispatch_event(log_event(URL))
@@ -566,7 +554,7 @@ def test_a_hook_that_waits_holds_its_own_sender_and_no_other(make: Maker, answer
 def test_flush_waits_for_what_was_dispatched_before_it_and_not_for_more(make: Maker) -> None:
     gates = [gevent.event.Event(), gevent.event.Event()]
     waiting = list(gates)
-    dispatcher = make(transport=Scripted(wait=lambda: waiting.pop(0).wait(10)))
+    dispatcher = make(transport=FakeTransport(before=lambda _: waiting.pop(0).wait(10)))
     dispatcher.dispatch_event(log_event(URL))
     flush = gevent.spawn(dispatcher.flush, 10)
     wait_until(lambda: dispatcher.stats().requests == 1)
@@ -584,7 +572,7 @@ def test_flush_waits_for_what_was_dispatched_before_it_and_not_for_more(make: Ma
 @pytest.mark.parametrize("how", ["flush", "close"])
 def test_flush_and_close_keep_to_their_time_several_at_once_and_twice(make: Maker, how: str) -> None:
     blocked = gevent.event.Event()
-    dispatcher = make(transport=Scripted(wait=lambda: blocked.wait(60)))
+    dispatcher = make(transport=FakeTransport(before=lambda _: blocked.wait(60)))
     dispatcher.dispatch_event(log_event(URL))
     started = monotonic()
     calls = [gevent.spawn(getattr(dispatcher, how), 0.2) for _ in range(3)]
@@ -599,7 +587,7 @@ def test_close_counts_what_it_could_not_send_and_says_so_in_one_line(
     make: Maker, caplog: pytest.LogCaptureFixture
 ) -> None:
     blocked = gevent.event.Event()
-    dispatcher = make(batch_size=2, transport=Scripted(wait=lambda: blocked.wait(60)))
+    dispatcher = make(batch_size=2, transport=FakeTransport(before=lambda _: blocked.wait(60)))
     for _ in range(7):
         dispatcher.dispatch_event(log_event(URL))
     assert not dispatcher.close(0.1)
@@ -610,7 +598,7 @@ def test_close_counts_what_it_could_not_send_and_says_so_in_one_line(
 @pytest.mark.parametrize("exit_", [SystemExit, greenlet.GreenletExit, KeyboardInterrupt])
 def test_an_exit_raised_inside_close_comes_out_of_it_after_the_count(make: Maker, exit_: type[BaseException]) -> None:
     blocked = gevent.event.Event()
-    dispatcher = make(transport=Scripted(wait=lambda: blocked.wait(60)))
+    dispatcher = make(transport=FakeTransport(before=lambda _: blocked.wait(60)))
     dispatcher.dispatch_event(log_event(URL))
     came_out: list[type[BaseException]] = []
 
@@ -636,7 +624,7 @@ def test_a_hook_cannot_delay_or_spoil_the_accounts_at_the_end(make: Maker) -> No
         raise RuntimeError("hook")
 
     blocked = gevent.event.Event()
-    dispatcher = make(batch_size=1, on_delivery=hook, transport=Scripted(wait=lambda: blocked.wait(60)))
+    dispatcher = make(batch_size=1, on_delivery=hook, transport=FakeTransport(before=lambda _: blocked.wait(60)))
     for _ in range(5):
         dispatcher.dispatch_event(log_event(URL))
     assert not dispatcher.close(0.1)
@@ -653,7 +641,7 @@ def test_a_hook_may_wait_for_as_long_as_close_may(make: Maker) -> None:
         go_on.wait(60)
         told.append(delivery.outcome)
 
-    dispatcher = make(batch_size=1, on_delivery=hook, transport=Scripted())
+    dispatcher = make(batch_size=1, on_delivery=hook, transport=FakeTransport())
     for _ in range(3):
         dispatcher.dispatch_event(log_event(URL))
     closing = gevent.spawn(dispatcher.close, 60)
@@ -665,7 +653,7 @@ def test_a_hook_may_wait_for_as_long_as_close_may(make: Maker) -> None:
 
 def test_a_hook_that_waits_for_ever_does_not_hold_close(make: Maker) -> None:
     never = gevent.event.Event()
-    dispatcher = make(on_delivery=lambda _: never.wait(60), transport=Scripted())
+    dispatcher = make(on_delivery=lambda _: never.wait(60), transport=FakeTransport())
     dispatcher.dispatch_event(log_event(URL))
     started = monotonic()
     assert dispatcher.close(0.1)
@@ -675,7 +663,7 @@ def test_a_hook_that_waits_for_ever_does_not_hold_close(make: Maker) -> None:
 
 def test_a_hook_may_close_the_dispatcher(make: Maker) -> None:
     closed: list[bool] = []
-    dispatcher = make(batch_size=1, on_delivery=lambda _: closed.append(dispatcher.close(5)), transport=Scripted())
+    dispatcher = make(batch_size=1, on_delivery=lambda _: closed.append(dispatcher.close(5)), transport=FakeTransport())
     for _ in range(3):
         dispatcher.dispatch_event(log_event(URL))
     wait_until(lambda: closed == [True] * 3)
@@ -747,8 +735,8 @@ def test_a_dispatcher_that_is_let_go_still_delivers(collector: Collector) -> Non
 
 
 def test_the_invariant_holds_at_every_moment_that_a_greenlet_can_observe(make: Maker) -> None:
-    answers = [Answer(204), Answer(503), Answer(400), Answer(error="reset")] * 30
-    dispatcher = make(batch_size=2, buffer_events=20, transport=Scripted(*answers, wait=lambda: gevent.sleep(0)))
+    transport = FakeTransport([204, 503, 400, NO_ANSWER] * 30, before=lambda _: gevent.sleep(0))
+    dispatcher = make(batch_size=2, buffer_events=20, transport=transport)
     observed: list[int] = []
 
     def observe() -> None:

@@ -10,8 +10,9 @@ from typing import Any, Callable
 import pytest
 
 from gevent_dispatcher import GeventEventDispatcher, Stats
+from gevent_dispatcher.testing import FakeTransport
 from tests.events import log_event
-from tests.test_dispatcher import URL, Scripted, balance
+from tests.test_dispatcher import URL, balance
 from tests.waiting import wait_until
 
 
@@ -48,7 +49,7 @@ class Interruption:
 
 
 def new_dispatcher() -> GeventEventDispatcher:
-    dispatcher = GeventEventDispatcher(transport=Scripted(), flush_interval=60)
+    dispatcher = GeventEventDispatcher(transport=FakeTransport(), flush_interval=60)
     dispatcher.dispatch_event(log_event(URL))
     return dispatcher
 

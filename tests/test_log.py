@@ -7,15 +7,16 @@ import json
 import logging
 import re
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Iterator
 
 import gevent
 import pytest
 
 import gevent_dispatcher
-from gevent_dispatcher import Answer, Consumer, Delivery, GeventEventDispatcher, QueueError, Request
+from gevent_dispatcher import Consumer, Delivery, GeventEventDispatcher, QueueError, Request
 from gevent_dispatcher._log import about
 from gevent_dispatcher.collector import Collector
+from gevent_dispatcher.testing import FakeTransport
 from tests.events import LogEvent, log_event, visitor
 from tests.waiting import wait_until
 
@@ -72,19 +73,6 @@ def secret_event(url: str) -> LogEvent:
     return log_event(url + "?token=" + SECRET, {**visitor(), "attributes": [{"value": SECRET}]})
 
 
-class Broken:
-    """A transport that does what a function says."""
-
-    def __init__(self, send: Callable[[Request], Any]) -> None:
-        self.send = send
-
-    def open(self, connections: int) -> Broken:
-        return self
-
-    def close(self) -> None:
-        pass
-
-
 # -- a day in the life -------------------------------------------------------------------------------------------------
 
 
@@ -128,7 +116,7 @@ def test_events_that_are_lost_are_an_error_with_reason_and_count(log: Handler) -
 
 def test_what_is_left_at_the_end_is_said_once(log: Handler) -> None:
     never = gevent.event.Event()
-    dispatcher = GeventEventDispatcher(transport=Broken(lambda request: never.wait(60)), flush_interval=0)
+    dispatcher = GeventEventDispatcher(transport=FakeTransport(before=lambda _: never.wait(60)), flush_interval=0)
     for _ in range(7):
         dispatcher.dispatch_event(secret_event("http://events.example/"))
     dispatcher.close(0.05)
@@ -151,22 +139,24 @@ def fails_often(log: Handler, event: str, **settings: Any) -> dict[str, Any]:
 
 
 def test_a_transport_that_always_raises_is_one_line(log: Handler) -> None:
-    def send(request: Request) -> Answer:
-        raise RuntimeError(SECRET)
-
-    assert fails_often(log, "transport_raised", transport=Broken(send))["error"] == "RuntimeError"
+    transport = FakeTransport(default=RuntimeError(SECRET))
+    assert fails_often(log, "transport_raised", transport=transport)["error"] == "RuntimeError"
 
 
 def test_a_transport_that_never_returns_an_answer_is_one_line(log: Handler) -> None:
-    transport = Broken(lambda request: SECRET)
-    assert fails_often(log, "transport_no_answer", transport=transport)["returned"] == "str"
+    class Talking(FakeTransport):
+        def send(self, request: Request) -> Any:
+            super().send(request)
+            return SECRET
+
+    assert fails_often(log, "transport_no_answer", transport=Talking())["returned"] == "str"
 
 
 def test_a_hook_that_always_raises_is_one_line(log: Handler) -> None:
     def hook(delivery: Delivery) -> None:
         raise LookupError(SECRET)
 
-    record = fails_often(log, "hook_raised", transport=Broken(lambda request: Answer(204)), on_delivery=hook)
+    record = fails_often(log, "hook_raised", transport=FakeTransport(), on_delivery=hook)
     assert record["error"] == "LookupError"
 
 
@@ -209,7 +199,7 @@ def test_a_queue_that_is_away_now_and_then_is_not_said_each_time(log: Handler) -
 def test_a_spool_that_cannot_be_written_is_a_warning(log: Handler) -> None:
     never = gevent.event.Event()
     dispatcher = GeventEventDispatcher(
-        transport=Broken(lambda request: never.wait(60)),
+        transport=FakeTransport(before=lambda _: never.wait(60)),
         spool=Away(iter([])),
         buffer_events=8,
         batch_size=1,
