@@ -12,6 +12,7 @@ from gevent.event import Event
 
 from gevent_dispatcher._buffer import Buffer
 from gevent_dispatcher._config import CONSUMER_NAMES, Config, ConsumerConfig, sort_settings
+from gevent_dispatcher._event import Request
 from gevent_dispatcher._held import ConsumerCounters, ConsumerStats, Ticket, word_of
 from gevent_dispatcher._home import Home, end_at_once, get_ident
 from gevent_dispatcher._inside import Inside
@@ -108,6 +109,7 @@ class Consumer:
         self._is_stopping = False
         self._is_abandoned = False
         self._deadline = float("inf")
+        self._repeats = Repeats()
 
     # -- run and stop --------------------------------------------------------------------------------------------------
 
@@ -266,11 +268,20 @@ class Consumer:
         told = set(map(id, tickets))
         self._finished = [ticket for ticket in self._finished if id(ticket) not in told]
         self._counters.confirm(count, tickets)
+        self._say_dead([dead for ticket in tickets for dead in ticket.dead])
         self._changed.set()
+
+    def _say_dead(self, dead: list[tuple[Request, str]]) -> None:
+        events = sum(request.events for request, _ in dead)
+        count = self._repeats.count("dead", monotonic(), events) if events else 0
+        if count:
+            why = dead[-1][1]
+            logger.warning(
+                "%d events went to the dead letters: %s", count, why, extra=about("dead_letters", events=count, why=why)
+            )
 
     def _keep(self, opened: OpenQueue) -> None:
         """Hold what is held for longer, waiting and in flight alike."""
-        repeats = Repeats()
         while True:
             gevent.sleep(self._config.lease / 3)
             tickets = [*self._tickets.values(), *self._finished]
@@ -278,7 +289,7 @@ class Consumer:
                 if tickets:
                     opened.extend([ticket.receipt for ticket in tickets], self._config.lease)
             except QueueError as error:
-                times = repeats.count("lease", monotonic())
+                times = self._repeats.count("lease", monotonic())
                 if times:
                     logger.warning(
                         "the lease of %d messages was not extended%s: %s",

@@ -73,17 +73,18 @@ class Repeats:
         self._said: dict[str, float] = {}
         self._counts: dict[str, int] = {}
 
-    def count(self, what: str, now: float) -> int:
-        """Count one more.
+    def count(self, what: str, now: float, more: int = 1) -> int:
+        """Count one more, or several.
 
         Args:
             what: is counted by itself.
             now: monotonic seconds.
+            more: how often it has happened now.
 
         Returns:
             How often it has happened since it was last said, when it is to be said now; else 0.
         """
-        times = self._counts[what] = self._counts.get(what, 0) + 1
+        times = self._counts[what] = self._counts.get(what, 0) + more
         said = self._said.get(what)
         if said is not None and now - said < self._after:
             return 0

@@ -13,7 +13,15 @@ import gevent
 import pytest
 
 import gevent_dispatcher
-from gevent_dispatcher import Consumer, Delivery, GeventEventDispatcher, QueueError, Request
+from gevent_dispatcher import (
+    Consumer,
+    Delivery,
+    GeventEventDispatcher,
+    QueueError,
+    QueueTransport,
+    Request,
+    SqliteQueue,
+)
 from gevent_dispatcher._log import about
 from gevent_dispatcher.collector import Collector
 from gevent_dispatcher.testing import FakeTransport
@@ -194,6 +202,18 @@ def test_a_queue_that_is_away_now_and_then_is_not_said_each_time(log: Handler) -
         {"event": "queue_away", "doing": "receive from", "error": "QueueError", "times": 1}
     ]
     assert log.fields("queue_back") == [{"event": "queue_back", "doing": "receive from"}]
+
+
+def test_what_goes_to_the_dead_letters_is_said_with_the_reason(log: Handler, tmp_path: Path) -> None:
+    queue = SqliteQueue(tmp_path / "queue.db")
+    with GeventEventDispatcher(transport=QueueTransport(queue), batch_size=1) as dispatcher:
+        for _ in range(20):
+            dispatcher.dispatch_event(secret_event("http://events.example/"))
+        assert dispatcher.flush(10)
+    Consumer(queue, transport=FakeTransport(default=400), destinations=None, poll_interval=0.01).run(until_empty=True)
+    (dead,) = log.fields("dead_letters")
+    assert dead["why"] == "rejected: status 400"
+    assert 1 <= dead["events"] <= 20
 
 
 def test_a_spool_that_cannot_be_written_is_a_warning(log: Handler) -> None:

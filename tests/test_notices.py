@@ -52,6 +52,11 @@ def test_each_thing_that_repeats_is_counted_by_itself() -> None:
     assert (repeats.count("x", 100.0), repeats.count("y", 101.0), repeats.count("x", 105.0)) == (1, 1, 1)
 
 
+def test_several_can_be_counted_at_once() -> None:
+    repeats = Repeats()
+    assert (repeats.count("x", 100.0, 3), repeats.count("x", 101.0, 4), repeats.count("x", 170.0)) == (3, 0, 5)
+
+
 def test_once_is_not_counted_in_words() -> None:
     assert often(1) == ""
     assert "7 times" in often(7)
