@@ -39,8 +39,6 @@ _AT_ONCE = 10
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0
 # After such a pause in vain, a queue is no longer waited for by a consumer that shall end when it is empty.
 _ENOUGH = 2.0
-# A queue that is away and back by turns is said to be away at most once in so many seconds.
-_REPEAT_AFTER = 10.0
 # What a killed sender may take to close its socket, in seconds.
 _KILL_TIMEOUT = 0.05
 # How often a consumer that stops looks whether what was under way waits again, in seconds.
@@ -109,7 +107,7 @@ class Consumer:
         self._is_stopping = False
         self._is_abandoned = False
         self._deadline = float("inf")
-        self._repeats = Repeats()
+        self._voice = Voice(self._config.on_delivery)
 
     # -- run and stop --------------------------------------------------------------------------------------------------
 
@@ -143,8 +141,17 @@ class Consumer:
     def _make_senders(self) -> Senders:
         """They live on the hub of whoever runs this."""
         engine, home = _for_the_engine(self._config), Home(get_hub(), get_ident())
-        voice = Voice(engine.on_delivery)
-        return Senders(engine, self._transport, home, self._buffer, self._inside, self._sent, voice, self._account)
+        return Senders(
+            engine, self._transport, home, self._buffer, self._inside, self._sent, self._voice, self._account
+        )
+
+    def speak_through(self, voice: Voice) -> None:
+        """Say nothing that somebody else has said: a spool is emptied by one consumer after the other.
+
+        Args:
+            voice: theirs, with the same hook; before `run`.
+        """
+        self._voice = voice
 
     def stop(self, timeout: float | None = None) -> None:
         """Receive no more, finish what is under way, give the rest back; `run` returns within the time. Does not wait.
@@ -179,7 +186,7 @@ class Consumer:
     # -- in ------------------------------------------------------------------------------------------------------------
 
     def _receive(self, opened: OpenQueue, senders: Senders, until_empty: bool) -> None:
-        patience = _Patience("receive from")
+        patience = _Patience("receive from", self._voice.repeats)
         while not self._is_stopping:
             self._changed.clear()
             messages = self._ask(opened, patience)
@@ -235,7 +242,7 @@ class Consumer:
 
     def _tell(self, opened: OpenQueue) -> None:
         """Tell the queue what has ended, many at once: what ends meanwhile is told with the next."""
-        patience = _Patience("settle with")
+        patience = _Patience("settle with", self._voice.repeats)
         while True:
             self._is_news.wait()
             self._is_news.clear()
@@ -273,7 +280,7 @@ class Consumer:
 
     def _say_dead(self, dead: list[tuple[Request, str]]) -> None:
         events = sum(request.events for request, _ in dead)
-        count = self._repeats.count("dead", monotonic(), events) if events else 0
+        count = self._voice.repeats.count("dead", monotonic(), events) if events else 0
         if count:
             why = dead[-1][1]
             logger.warning(
@@ -289,7 +296,7 @@ class Consumer:
                 if tickets:
                     opened.extend([ticket.receipt for ticket in tickets], self._config.lease)
             except QueueError as error:
-                times = self._repeats.count("lease", monotonic())
+                times = self._voice.repeats.count("lease", monotonic())
                 if times:
                     logger.warning(
                         "the lease of %d messages was not extended%s: %s",
@@ -351,9 +358,9 @@ class Consumer:
 class _Patience:
     """How long to leave a queue alone that is away, and one line in the log about it."""
 
-    def __init__(self, doing: str) -> None:
+    def __init__(self, doing: str, repeats: Repeats) -> None:
         self._doing = doing
-        self._repeats = Repeats(_REPEAT_AFTER)
+        self._repeats = repeats
         self._is_said = False
         self.seconds = 0.0
 

@@ -74,7 +74,7 @@ class Engine:
         self._flushes = Flushes()
         self._spool: Spool | None = None
         if config.spool is not None:
-            self._spool = Spool(config, transport, self._buffer, self._inside, self._account, self._tell)
+            self._spool = Spool(config, transport, self._buffer, self._inside, self._account, self._tell, self._voice)
         rescue = self._spool.rescue if self._spool else _rescue_nothing
         self._senders = Senders(
             config, transport, home, self._buffer, self._inside, self._counters, self._voice, self._account, rescue

@@ -20,11 +20,12 @@ from gevent_dispatcher._consumer import Consumer
 from gevent_dispatcher._home import end_at_once
 from gevent_dispatcher._lane import Batch
 from gevent_dispatcher._log import about, logger
-from gevent_dispatcher._notices import Repeats, often
+from gevent_dispatcher._notices import often
 from gevent_dispatcher._policy import End
 from gevent_dispatcher._retry import Answer
 from gevent_dispatcher._stats import Outcome
 from gevent_dispatcher._transport import Transport
+from gevent_dispatcher._voice import Voice
 from gevent_dispatcher.queues import OpenQueue, Queue, QueueError, QueueFull, SqliteQueue
 
 monotonic = time.monotonic
@@ -59,6 +60,7 @@ class Spool:
         inside: entered while the buffer is being changed.
         account: counts the events of a batch that has ended; must not switch.
         tell: tells the hook of them; may wait.
+        voice: what is said.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Spool:
         inside: AbstractContextManager[None],
         account: Callable[[End], None],
         tell: Callable[[list[End]], None],
+        voice: Voice,
     ) -> None:
         place = config.spool
         self._path = os.path.abspath(place) if isinstance(place, (str, os.PathLike)) else None
@@ -90,7 +93,7 @@ class Spool:
         self._holds = False  # as far as is known
         self._away_until = 0.0
         self._is_ended = False
-        self._repeats = Repeats()
+        self._voice = voice
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -172,7 +175,7 @@ class Spool:
 
     def _say_why(self, batches: list[Batch], error: QueueError) -> None:
         self._away_until = monotonic() + _INTERVAL
-        times = self._repeats.count("write", monotonic())
+        times = self._voice.repeats.count("write", monotonic())
         if times:
             name, events = type(error).__name__, _events(batches)
             logger.warning(
@@ -226,7 +229,7 @@ class Spool:
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     def _say_unread(self, error: QueueError) -> None:
-        times = self._repeats.count("read", monotonic())
+        times = self._voice.repeats.count("read", monotonic())
         if times:
             name = type(error).__name__
             logger.warning(
@@ -249,6 +252,7 @@ class Spool:
             release_delay=1.0,
             on_delivery=self._config.on_delivery,
         )
+        consumer.speak_through(self._voice)
         consumer.run(until_empty=True)
         return not consumer.stats().released
 

@@ -36,12 +36,16 @@ class Voice:
 
     Args:
         hook: the user's `on_delivery`.
+
+    Attributes:
+        notices: what `dispatch_event` has to say.
+        repeats: what has been said a short while ago, for those who speak for themselves.
     """
 
     def __init__(self, hook: Callable[[Delivery], None] | None) -> None:
         self.notices = Notices()
         self._hook = hook
-        self._repeats = Repeats()
+        self.repeats = Repeats()
         self._health: dict[Origin, _Health] = {}
 
     def drops(self, dropped: Mapping[str, int], everything: bool = False) -> None:
@@ -129,7 +133,7 @@ class Voice:
             events: of the request, which is repeated.
         """
         name = type(error).__name__
-        times = self._repeats.count(f"raised {name}", time.monotonic())
+        times = self.repeats.count(f"raised {name}", time.monotonic())
         if times:
             logger.error(
                 "the transport raised%s; its %d events are sent again: %s",
@@ -145,7 +149,7 @@ class Voice:
         Args:
             problem: what it returned, in words.
         """
-        times = self._repeats.count(f"returned {problem}", time.monotonic())
+        times = self.repeats.count(f"returned {problem}", time.monotonic())
         if times:
             logger.error(
                 "send() of a transport returns an Answer, not %s%s",
@@ -164,7 +168,7 @@ class Voice:
         try:
             hook(delivery)
         except (Exception, gevent.Timeout) as error:
-            times = self._repeats.count("hook", time.monotonic())
+            times = self.repeats.count("hook", time.monotonic())
             if times:
                 logger.error(
                     "on_delivery raised%s: %s",

@@ -24,7 +24,7 @@ from gevent_dispatcher import (
 )
 from gevent_dispatcher._log import about
 from gevent_dispatcher.collector import Collector
-from gevent_dispatcher.testing import FakeTransport
+from gevent_dispatcher.testing import NO_ANSWER, FakeTransport
 from tests.events import LogEvent, log_event, visitor
 from tests.waiting import wait_until
 
@@ -103,6 +103,35 @@ def test_an_outage_is_one_line_when_it_begins_and_one_when_it_ends(log: Handler)
     assert up["pending"] < 10
     assert (log.levels("origin_down"), log.levels("origin_up")) == ({"WARNING"}, {"INFO"})
     assert len(log.lines) == 2
+
+
+def test_who_empties_the_spool_does_not_say_the_same_outage_again(log: Handler, tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    fill(path, 20)
+    transport = FakeTransport(default=NO_ANSWER)
+    with GeventEventDispatcher(
+        transport=transport,
+        spool=path,
+        backoff_base=0.001,
+        backoff_max=0.001,
+        flush_interval=0,
+        batch_size=1,
+        close_timeout=0.5,
+    ) as dispatcher:
+        for _ in range(20):
+            dispatcher.dispatch_event(secret_event("http://events.example/"))
+        wait_until(lambda: transport.closed == 1)  # by the consumer
+        wait_until(lambda: dispatcher.stats().requests >= 5)
+    assert transport.opened == 2
+    assert len(log.fields("origin_down")) == 1
+
+
+def fill(path: Path, events: int) -> None:
+    """Put events into a queue's file."""
+    with GeventEventDispatcher(transport=QueueTransport(SqliteQueue(path)), batch_size=1) as dispatcher:
+        for _ in range(events):
+            dispatcher.dispatch_event(secret_event("http://events.example/"))
+        assert dispatcher.flush(10)
 
 
 def test_events_that_are_lost_are_an_error_with_reason_and_count(log: Handler) -> None:
@@ -205,11 +234,8 @@ def test_a_queue_that_is_away_now_and_then_is_not_said_each_time(log: Handler) -
 
 
 def test_what_goes_to_the_dead_letters_is_said_with_the_reason(log: Handler, tmp_path: Path) -> None:
+    fill(tmp_path / "queue.db", 20)
     queue = SqliteQueue(tmp_path / "queue.db")
-    with GeventEventDispatcher(transport=QueueTransport(queue), batch_size=1) as dispatcher:
-        for _ in range(20):
-            dispatcher.dispatch_event(secret_event("http://events.example/"))
-        assert dispatcher.flush(10)
     Consumer(queue, transport=FakeTransport(default=400), destinations=None, poll_interval=0.01).run(until_empty=True)
     (dead,) = log.fields("dead_letters")
     assert dead["why"] == "rejected: status 400"
