@@ -1,14 +1,14 @@
 """A request as a record that a queue can store, and back. Pure.
 
-The body stays as it is. What else a request has is one line of JSON. Whoever can write to the queue could write
-anything, so what is read is checked as strictly as what an application dispatches.
+The body stays as it is. What else a request has is one line of JSON: its address. Whoever can write to the queue could
+write anything, so what is read is checked as strictly as what an application dispatches.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any, NamedTuple
+from typing import Any, Mapping, NamedTuple
 
 from gevent_dispatcher._config import header_problem
 from gevent_dispatcher._event import Request
@@ -18,6 +18,10 @@ _TARGET = re.compile(r"[!-~]+\Z")
 _HOST = re.compile(r"[!-~]+\Z")
 _SCHEMES = ("http", "https")
 _VERBS = ("POST", "GET")
+
+
+# The members of an address.
+ADDRESS = frozenset(("verb", "origin", "target", "headers"))
 
 
 class Record(NamedTuple):
@@ -30,9 +34,7 @@ class Record(NamedTuple):
 
 def encode(request: Request) -> Record:
     """Take a request apart."""
-    headers = [[name, value] for name, value in request.headers.items()]
-    parts = {"verb": request.verb, "origin": list(request.origin), "target": request.target, "headers": headers}
-    return Record(json.dumps(parts, separators=(",", ":")), request.body, request.events)
+    return Record(as_line(address_of(request)), request.body, request.events)
 
 
 def decode(record: Record) -> Request:
@@ -41,14 +43,38 @@ def decode(record: Record) -> Request:
     Raises:
         ValueError: this is nothing that could be sent; the text says why, and shows nothing of it.
     """
-    parts = _parts(record.envelope)
+    return request_of(_parts(record.envelope), record.body, record.events)
+
+
+def address_of(request: Request) -> dict[str, Any]:
+    """All of a request but its body and the number of its events, as JSON has it."""
+    headers = [[name, value] for name, value in request.headers.items()]
+    return {"verb": request.verb, "origin": list(request.origin), "target": request.target, "headers": headers}
+
+
+def as_line(members: Mapping[str, Any]) -> str:
+    """One line of JSON, of ASCII alone."""
+    return json.dumps(members, separators=(",", ":"))
+
+
+def request_of(address: Mapping[str, Any], body: object, events: object) -> Request:
+    """Put a request together.
+
+    Args:
+        address: has at least the members of `ADDRESS`.
+        body: as it shall be sent.
+        events: how many it holds.
+
+    Raises:
+        ValueError: this is nothing that could be sent; the text says why, and shows nothing of it.
+    """
     return Request(
-        _one_of(parts["verb"], _VERBS, "verb"),
-        _origin(parts["origin"]),
-        _text(parts["target"], _TARGET, "target"),
-        _headers(parts["headers"]),
-        _body(record.body),
-        _events(record.events),
+        _one_of(address["verb"], _VERBS, "verb"),
+        _origin(address["origin"]),
+        _text(address["target"], _TARGET, "target"),
+        _headers(address["headers"]),
+        _body(body),
+        _events(events),
     )
 
 
@@ -57,7 +83,7 @@ def _parts(envelope: object) -> dict[str, Any]:
         parts = json.loads(envelope) if isinstance(envelope, str) else None
     except (ValueError, RecursionError):
         parts = None
-    if not isinstance(parts, dict) or not parts.keys() >= {"verb", "origin", "target", "headers"}:
+    if not isinstance(parts, dict) or not parts.keys() >= ADDRESS:
         raise ValueError("its envelope is unreadable")
     return parts
 
