@@ -1,13 +1,13 @@
-"""A merged body, taken apart again: for a request that was read from a queue and is refused.
+"""JSON text, taken apart: a merged body that is refused, a message of an older format.
 
-The text of each visitor is cut out as it stands, so that nothing is altered by having been opened.
+What is cut out stays as it stands, so that nothing is altered by having been opened.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 _decode = json.JSONDecoder().raw_decode
 _blank = re.compile(r"[ \t\n\r]*")
@@ -78,3 +78,58 @@ def _elements(text: str, at: int) -> tuple[list[tuple[int, int]], int]:
         if text[at] == "]":
             return spans, at
         at = _expect(text, at, ",")
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+_decode_strictly = json.JSONDecoder(parse_constant=_no_constant).raw_decode
+
+
+class Member(NamedTuple):
+    """A member of an object: its name, the name's text with its quotes, its value, the value's text."""
+
+    name: str
+    name_text: str
+    value: Any
+    text: str
+
+    def elements(self) -> list[str]:
+        """The texts of the elements of a value that is an array which is not empty."""
+        spans, _ = _elements(self.text, 1)
+        return [self.text[first:behind] for first, behind in spans]
+
+
+def members(text: str) -> list[Member]:
+    """Cut an object into its members, in their order, those of a name that is there twice too.
+
+    Args:
+        text: JSON; NaN and infinities are not.
+
+    Raises:
+        ValueError, IndexError, RecursionError: it is not an object.
+    """
+    at, found = _expect(text, 0, "{"), []
+    if text[_skip(text, at)] == "}":
+        at = _skip(text, at)
+    else:
+        member, at = _member(text, at)
+        found.append(member)
+        while text[at] == ",":
+            member, at = _member(text, at + 1)
+            found.append(member)
+    if _skip(text, _expect(text, at, "}")) != len(text):
+        raise ValueError("something behind the object")
+    return found
+
+
+def _member(text: str, at: int) -> tuple[Member, int]:
+    """One member, and where its comma or brace is."""
+    first = _skip(text, at)
+    name, behind = _decode_strictly(text, first)
+    if not isinstance(name, str):
+        raise ValueError("a name that is no text")
+    start = _skip(text, _expect(text, behind, ":"))
+    value, end = _decode_strictly(text, start)
+    return Member(name, text[first:behind], value, text[start:end]), _skip(text, end)
