@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gevent_dispatcher.queues._legacy import LegacyFormat
 from gevent_dispatcher.queues._protocol import (
     DeadLetter,
     Message,
@@ -19,6 +20,7 @@ from gevent_dispatcher.queues._transport import QueueTransport
 
 __all__ = [
     "DeadLetter",
+    "LegacyFormat",
     "Message",
     "OpenQueue",
     "Queue",
