@@ -178,7 +178,7 @@ def test_what_lacks_something_says_what_to_configure(text: str) -> None:
     ("text", "why"),
     [
         *(
-            (text, "it is not a JSON object")
+            (text, "it is neither a message of gevent_dispatcher's nor a JSON object")
             for text in (
                 *("", " ", "secret", "null", "[]", '"secret"', "7", "{", "{}x", '{"secret"}', '{"secret":}'),
                 *('{"secret":1,}', '{,"secret":1}', '{1:"secret"}', '{"secret":NaN}', '{"secret":1 "b":2}'),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gevent_dispatcher import Request
 from gevent_dispatcher._url import Origin
+from gevent_dispatcher.queues import LegacyFormat
 from gevent_dispatcher.queues._message import decode, encode, is_carried, left_out, size_of
 from tests.queues import request
 
@@ -186,7 +187,7 @@ def test_a_header_without_a_member_is_refused(name: str) -> None:
     "text", ['{"gevent_dispatcher":', '{"gevent_dispatcher":1', '{"gevent_dispatcher":' + "[" * 100_000, "\ud800"]
 )
 def test_a_header_that_cannot_be_read_is_refused_and_not_shown(text: str) -> None:
-    with pytest.raises(ValueError, match=r"unreadable|no header") as caught:
+    with pytest.raises(ValueError, match=r"unreadable|nor a JSON object") as caught:
         decode(text + "SECRET")
     assert "SECRET" not in str(caught.value)
 
@@ -223,19 +224,17 @@ def test_no_text_at_all_raises_anything_but_a_value_error(text: str) -> None:
             decode(each)
 
 
-def test_what_has_no_header_is_for_who_knows_older_formats() -> None:
-    class Older:
-        def decode(self, text: str) -> Request:
-            if text == "older":
-                return request()
-            raise ValueError("it is nothing")
+def test_what_has_no_header_is_of_an_older_format() -> None:
+    payload = json.dumps({"visitors": [{"visitor_id": "v"}], "account_id": "1"})
+    assert decode(payload, LegacyFormat("1", "2")).body == payload.encode()
+    with pytest.raises(ValueError, match="configure account_id and project_id"):
+        decode(payload)
 
-    assert decode("older", Older()) == request()
-    with pytest.raises(ValueError, match="it is nothing"):
-        decode("else", Older())
-    with pytest.raises(ValueError, match="no header"):
-        decode("older")
-    assert decode(encode(request("[]")), Older()) == request("[]")
+
+def test_what_is_of_an_older_format_loses_the_headers_that_are_not_carried() -> None:
+    headers = {"Authorization": "Basic x", "Host": "y", "X-Optimizely-Strict": "true", "Content-Type": "text/json"}
+    event = {"url": "https://user:password@a.example/", "params": {}, "headers": headers}
+    assert set(decode(json.dumps(event)).headers) == {"X-Optimizely-Strict", "Content-Type"}
 
 
 def test_a_body_need_not_be_json() -> None:

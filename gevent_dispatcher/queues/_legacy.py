@@ -120,7 +120,7 @@ def _members(text: str) -> list[Member]:
     try:
         return members(text)
     except (ValueError, IndexError, RecursionError):
-        raise ValueError("it is not a JSON object") from None
+        raise ValueError("it is neither a message of gevent_dispatcher's nor a JSON object") from None
 
 
 def _by_name(found: Sequence[Member]) -> dict[str, Member]:

@@ -11,9 +11,11 @@ import base64
 import binascii
 import json
 import re
-from typing import Any, Callable, NamedTuple, Protocol
+from typing import Any, Callable, NamedTuple
 
 from gevent_dispatcher._event import Request
+from gevent_dispatcher.queues import _legacy
+from gevent_dispatcher.queues._legacy import LegacyFormat
 from gevent_dispatcher.queues._record import ADDRESS, address_of, as_line, request_of
 
 VERSION = 1
@@ -32,18 +34,6 @@ _ILLEGAL = ("\ufffe".encode(), "\uffff".encode())
 # Whoever reads the queue reads these. Whatever else a request needs, credentials above all, its worker adds.
 _CARRIED = re.compile(r"(accept|content-type|user-agent|x-optimizely-.*)\Z", re.IGNORECASE)
 _SECRET = re.compile(r"auth|cookie|key|passw|secret|session|token", re.IGNORECASE)
-
-
-class Legacy(Protocol):
-    """Understands messages that were not written here."""
-
-    def decode(self, text: str) -> Request:
-        """What such a message asks to be sent.
-
-        Raises:
-            ValueError: nothing; the text says why, and shows nothing of it.
-        """
-        ...
 
 
 def is_carried(header: str) -> bool:
@@ -98,21 +88,20 @@ def _as_text(body: bytes) -> str | None:
         return None
 
 
-def decode(text: str, legacy: Legacy | None = None) -> Request:
+def decode(text: str, legacy: LegacyFormat | None = None) -> Request:
     """Read a message.
 
     Args:
-        text: of the message.
-        legacy: asked when there is no header.
+        text: of the message; what has no header is of an older format, and loses the headers that are not carried.
+        legacy: what such a message may lack.
 
     Raises:
         ValueError: this is nothing that could be sent; the text says why, and shows nothing of it.
     """
     if text.startswith(_MARK):
         return _decode(text)
-    if legacy is not None:
-        return legacy.decode(text)
-    raise ValueError("it has no header of gevent_dispatcher's")
+    request = _legacy.decode(text, legacy)
+    return request._replace(headers={name: request.headers[name] for name in request.headers if is_carried(name)})
 
 
 def _decode(text: str) -> Request:
