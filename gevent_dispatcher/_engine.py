@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from dataclasses import replace
 from typing import Any, Callable, TypeVar
 
 import gevent
@@ -57,7 +58,7 @@ class Engine:
 
     def __init__(self, config: Config, transport: Transport, home: Home, closed: bool = False) -> None:
         self.pid = os.getpid()
-        self._config = config
+        self._config = config = _within(config, transport)
         self._home = home
         self._closed = closed
         self._ended = False
@@ -381,6 +382,12 @@ class Engine:
             self._senders.abandon()
             if self._spool is not None:
                 self._spool.abandon()
+
+
+def _within(config: Config, transport: Transport) -> Config:
+    """The settings, with requests no larger than the transport wants them."""
+    wanted: int | None = getattr(transport, "request_bytes", None)
+    return config if wanted is None else replace(config, max_request_bytes=min(config.max_request_bytes, wanted))
 
 
 def _rescue_nothing(batch: Batch) -> bool:

@@ -22,11 +22,20 @@ from gevent_dispatcher._lane import Batch
 from gevent_dispatcher._log import about, logger
 from gevent_dispatcher._notices import often
 from gevent_dispatcher._policy import End
-from gevent_dispatcher._retry import Answer
+from gevent_dispatcher._retry import CONTENT_TOO_LARGE, Answer
 from gevent_dispatcher._stats import Outcome
 from gevent_dispatcher._transport import Transport
 from gevent_dispatcher._voice import Voice
-from gevent_dispatcher.queues import OpenQueue, Queue, QueueError, QueueFull, SqliteQueue
+from gevent_dispatcher.queues import (
+    OpenQueue,
+    Queue,
+    QueueError,
+    QueueFull,
+    QueuePartial,
+    QueueRefused,
+    Refusal,
+    SqliteQueue,
+)
 
 monotonic = time.monotonic
 
@@ -147,31 +156,46 @@ class Spool:
         return not left
 
     def _store(self, batches: list[Batch]) -> list[Batch]:
-        """Store as many as can be, the first before the others, and tell which could not."""
-        stored, portion = 0, batches
+        """Store as many as can be, the first before the others, and tell which could not.
+
+        What is refused ends here: it would be refused again.
+        """
+        ended, portion = 0, batches
         while portion:
             try:
                 self._put(portion)
             except QueueFull as error:
                 if len(portion) == 1:
-                    self._say_why(batches[stored:], error)
+                    self._say_why(batches[ended:], error)
                     break
                 portion = portion[: len(portion) // 2]
+            except QueuePartial as error:
+                self._holds = True
+                self._end([portion[at] for at in error.stored], Outcome.SPOOLED, "", _STORED)
+                left = [batch for batch in batches[ended:] if not batch.is_settled]
+                self._say_why(left, error)
+                return left
             except QueueError as error:
-                self._say_why(batches[stored:], error)
+                self._say_why(batches[ended:], error)
                 break
             else:
-                self._end(portion, Outcome.SPOOLED, "", _STORED)
-                stored += len(portion)
-                portion = batches[stored:]
-        return batches[stored:]
+                ended += len(portion)
+                portion = batches[ended:]
+        return batches[ended:]
 
     def _put(self, batches: list[Batch]) -> None:
         if self._opened is None:
             self._opened = self._queue.open()
-        self._opened.put([batch.request() for batch in batches])
+        refusals: dict[int, Refusal] = {}
+        try:
+            self._opened.put([batch.request() for batch in batches])
+        except QueueRefused as error:
+            refusals = error.refusals
         self._holds = True
         self._look_in(self._pause)
+        self._end([batch for at, batch in enumerate(batches) if at not in refusals], Outcome.SPOOLED, "", _STORED)
+        for at, refusal in refusals.items():
+            self._end([batches[at]], Outcome.DROPPED, *_why_refused(refusal))
 
     def _say_why(self, batches: list[Batch], error: QueueError) -> None:
         self._away_until = monotonic() + _INTERVAL
@@ -293,6 +317,11 @@ class Spool:
         if self._opened is not None:
             with gevent.Timeout(max(deadline - monotonic(), 0.01), False):
                 self._opened.close()
+
+
+def _why_refused(refusal: Refusal) -> tuple[str, Answer]:
+    is_too_large = refusal.status == CONTENT_TOO_LARGE
+    return _stats.TOO_LARGE if is_too_large else _stats.REJECTED, Answer(refusal.status, error=refusal.reason)
 
 
 def _events(batches: list[Batch]) -> int:

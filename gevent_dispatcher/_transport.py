@@ -43,7 +43,7 @@ class Link(Protocol):
 
 
 class Transport(Protocol):
-    """How requests are delivered."""
+    """How requests are delivered. It may have `request_bytes`: a dispatcher cuts its requests at so many bytes then."""
 
     def open(self, connections: int) -> Link:
         """Make what this process needs; called in a sender's greenlet, once per process.

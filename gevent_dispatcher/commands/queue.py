@@ -144,11 +144,14 @@ def _as_table(status: Status) -> str:
         ("dead", status.dead, "dead letters"),
         ("bytes", status.bytes, "used, dead letters included"),
     ]
-    width = max(len(str(value)) for _, value, _ in rows)
-    return "\n".join(f"{name:8} {value!s:>{width}}  {meaning}" for name, value, meaning in rows)
+    shown = [(name, "?" if value is None else str(value), meaning) for name, value, meaning in rows]
+    width = max(len(value) for _, value, _ in shown)
+    return "\n".join(f"{name:8} {value:>{width}}  {meaning}" for name, value, meaning in shown)
 
 
-def _age(seconds: float) -> str:
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
@@ -165,7 +168,7 @@ def _dead(queue: OpenQueue, options: argparse.Namespace) -> int:
         return WELL
     print("\n".join(_as_lines(letter, now, options.bodies) for letter in letters) or "There are no dead letters.")
     dead = queue.status().dead
-    if dead > len(letters):
+    if dead is not None and dead > len(letters):
         print(f"{len(letters)} of {dead} are shown; --limit shows more.", file=sys.stderr)
     return WELL
 

@@ -180,10 +180,11 @@ class _Worker:
     def _work(self) -> Work:
         stats, status = self._consumer.stats(), self._status()
         done = stats.delivered_events + stats.dead_events
-        waiting = "?" if status is None else str(status.events)
+        events = None if status is None else status.events
+        waiting = "?" if events is None else str(events)
         return Work(
             done,
-            None if status is None else done + status.events,
+            None if events is None else done + events,
             f"{stats.delivered_events} events delivered, {waiting} in the queue; {_counts(stats)}",
             f"{waiting} waiting, {stats.dead_events} dead",
         )

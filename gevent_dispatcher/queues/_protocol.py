@@ -7,7 +7,7 @@ belongs to one process. Delivery is at least once: a message is leased, and gone
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Sequence
+from typing import TYPE_CHECKING, Collection, Mapping, NamedTuple, Protocol, Sequence
 
 if TYPE_CHECKING:
     from gevent_dispatcher._event import Request
@@ -31,6 +31,43 @@ class QueueUncertain(QueueUnavailable):
 
 class QueueUnusable(QueueError):
     """What is there is not a queue of this version: foreign, newer, or corrupt. It takes an operator."""
+
+
+class QueuePartial(QueueUncertain):
+    """Some requests of a put were stored, the others not, or that is uncertain; a queue of one place never raises it.
+
+    Args:
+        why: for operators.
+        stored: the positions of those that were, in what was put.
+    """
+
+    def __init__(self, why: str, stored: Collection[int]) -> None:
+        super().__init__(why)
+        self.stored = frozenset(stored)
+
+
+class Refusal(NamedTuple):
+    """Why a queue will never take a request as it is.
+
+    Attributes:
+        status: what an endpoint would say: 413 when it is too large, 400 otherwise.
+        reason: for operators; no payload.
+    """
+
+    status: int
+    reason: str
+
+
+class QueueRefused(QueueError):
+    """Some requests of a put will never be taken as they are; all others of it were stored.
+
+    Args:
+        refusals: by the position in what was put.
+    """
+
+    def __init__(self, refusals: Mapping[int, Refusal]) -> None:
+        super().__init__("; ".join(sorted({each.reason for each in refusals.values()})))
+        self.refusals = dict(refusals)
 
 
 class Message(NamedTuple):
@@ -71,7 +108,7 @@ class DeadLetter(NamedTuple):
 
 @dataclass(frozen=True)
 class Status:
-    """What a queue holds at one moment.
+    """What a queue holds at one moment; None is what it cannot tell.
 
     Attributes:
         waiting: messages that can be received now.
@@ -86,10 +123,10 @@ class Status:
     waiting: int
     delayed: int
     leased: int
-    dead: int
-    events: int
-    bytes: int
-    oldest_age: float
+    dead: int | None
+    events: int | None
+    bytes: int | None
+    oldest_age: float | None
 
 
 class OpenQueue(Protocol):
@@ -103,6 +140,8 @@ class OpenQueue(Protocol):
 
         Raises:
             QueueFull: there is no room for all.
+            QueueRefused: it will never take some of them.
+            QueuePartial: some were stored.
         """
         ...
 
@@ -137,7 +176,8 @@ class OpenQueue(Protocol):
 
         Args:
             receipts: of messages that are held.
-            delay: seconds before anybody can receive them, up to 43 200.
+            delay: seconds before anybody can receive them, up to 43 200; a queue may make it longer the more often a
+                message was received in vain.
         """
         ...
 
@@ -196,8 +236,33 @@ class OpenQueue(Protocol):
         ...
 
 
+class PollingQueue(OpenQueue, Protocol):
+    """An opened queue that can wait for messages by itself, and is worth several calls at once.
+
+    Attributes:
+        polls: how many calls at once are worth it.
+        longest_poll: seconds that one may wait.
+        buries: whether it has a place for dead letters; what would go there is given back otherwise.
+    """
+
+    polls: int
+    longest_poll: float
+    buries: bool
+
+    def poll(self, most: int, lease: float, wait: float) -> list[Message]:
+        """Take what can be received, and wait for it when there is nothing. Must be let end: a call that is aborted may
+        swallow a message for the time of its lease.
+
+        Args:
+            most: messages, 1 to 10 000.
+            lease: seconds, up to 43 200.
+            wait: seconds until it returns empty-handed.
+        """
+        ...
+
+
 class Queue(Protocol):
-    """A durable store of requests."""
+    """A durable store of requests. It may have `request_bytes`: the size from which on its requests cost more."""
 
     def open(self) -> OpenQueue:
         """Make what this process needs. Nothing is touched before the first call to it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gevent_dispatcher._event import Request
 from gevent_dispatcher._retry import Answer
-from gevent_dispatcher.queues._protocol import OpenQueue, Queue, QueueError
+from gevent_dispatcher.queues._protocol import OpenQueue, Queue, QueueError, QueueRefused
 
 # "Accepted": what an endpoint would say that takes something on (RFC 9110, section 15.3.3).
 _ACCEPTED = 202
@@ -26,6 +26,8 @@ class QueueTransport:
         if not callable(getattr(queue, "open", None)):
             raise ValueError(f"queue={queue!r}: must have open(), as SqliteQueue(path) does")
         self._queue = queue
+        # What the queue wants at most in one request, in bytes; the dispatcher cuts its requests at that.
+        self.request_bytes: int | None = getattr(queue, "request_bytes", None)
 
     def __repr__(self) -> str:
         return f"QueueTransport({self._queue!r})"
@@ -42,6 +44,9 @@ class _QueueLink:
     def send(self, request: Request) -> Answer:
         try:
             self._queue.put([request])
+        except QueueRefused as error:
+            refusal = error.refusals[0]
+            return Answer(refusal.status, error=refusal.reason)
         except QueueError as error:
             return Answer(error=f"{type(error).__name__}: {error}")
         return Answer(_ACCEPTED)
