@@ -17,14 +17,15 @@ from gevent_dispatcher._held import ConsumerCounters, ConsumerStats, Ticket, wor
 from gevent_dispatcher._home import Home, end_at_once, get_ident
 from gevent_dispatcher._inside import Inside
 from gevent_dispatcher._log import about, logger
-from gevent_dispatcher._notices import Repeats, often
+from gevent_dispatcher._notices import often
 from gevent_dispatcher._policy import End
+from gevent_dispatcher._receivers import Bell, Patience, Receivers
 from gevent_dispatcher._senders import Senders
 from gevent_dispatcher._stats import Counters
 from gevent_dispatcher._transport import Transport, transport_of
 from gevent_dispatcher._url import Origin, parse
 from gevent_dispatcher._voice import Voice
-from gevent_dispatcher.queues import Message, OpenQueue, Queue, QueueError, QueueUnusable
+from gevent_dispatcher.queues import Message, OpenQueue, Queue, QueueError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -33,18 +34,14 @@ if TYPE_CHECKING:
 
 monotonic = time.monotonic
 
-# Messages that are asked for at once.
-_AT_ONCE = 10
-# A queue that is away is asked again after so many seconds at first, and at most.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0
-# After such a pause in vain, a queue is no longer waited for by a consumer that shall end when it is empty.
-_ENOUGH = 2.0
 # What a killed sender may take to close its socket, in seconds.
 _KILL_TIMEOUT = 0.05
 # How often a consumer that stops looks whether what was under way waits again, in seconds.
 _LOOK = 0.05
 # What is kept of the time to stop for giving back what was not delivered: a quarter, and in seconds at most.
 _MARGIN, _LONGEST_MARGIN = 0.25, 2.0
+# What a queue that waited for messages may take to say that there are none, in seconds.
+_ANSWER = 1.0
 
 
 # Where the SDK sends its events, and so where a message may ask to be sent (its `event_factory`, 5.7.0).
@@ -99,10 +96,13 @@ class Consumer:
         self._counters = ConsumerCounters()
         self._tickets: dict[int, Ticket] = {}  # by the number of their batch
         self._finished: list[Ticket] = []  # the queue is to be told
-        self._changed = Event()  # something has ended, or it is time to stop
+        self._changed = Bell()  # something has ended, or it is time to stop
         self._is_news = Event()  # there is something to tell the queue
         self._helpers: list[Any] = []
         self._senders: Senders | None = None
+        self._receivers: Receivers | None = None
+        self._buries = True
+        self._has_left = False
         self._has_run = False
         self._is_stopping = False
         self._is_abandoned = False
@@ -126,14 +126,17 @@ class Consumer:
             raise RuntimeError("a consumer runs once; make another one")
         self._has_run = True
         opened, senders = self._queue.open(), self._make_senders()
+        receivers = self._make_receivers(opened, senders, until_empty)
+        self._buries = getattr(opened, "buries", True) is not False
         self._helpers = [gevent.spawn(self._keep, opened), gevent.spawn(self._tell, opened)]
-        self._senders = senders
+        self._senders, self._receivers = senders, receivers
         try:
-            self._receive(opened, senders, until_empty)
-            self._finish(senders)
+            receivers.start()
+            self._wait_for_a_stop(receivers)
+            self._finish(senders, receivers)
         finally:
             if not self._is_abandoned:
-                gevent.killall(self._helpers, timeout=_KILL_TIMEOUT)
+                gevent.killall([*self._helpers, *receivers.greenlets], timeout=_KILL_TIMEOUT)
                 senders.stop(_KILL_TIMEOUT, _KILL_TIMEOUT)
                 senders.close()
                 opened.close()
@@ -153,6 +156,36 @@ class Consumer:
         """
         self._voice = voice
 
+    def _make_receivers(self, opened: OpenQueue, senders: Senders, until_empty: bool) -> Receivers:
+        config = self._config
+
+        def is_over(is_empty: bool) -> bool:
+            return (is_empty and not self._held) or self._buffer.rests() or receivers.is_at_its_end
+
+        receivers = Receivers(
+            opened,
+            self._voice.repeats,
+            config.lease,
+            config.poll_interval,
+            max(config.close_timeout - _margin(config.close_timeout) - _ANSWER, 0.0),  # a stop lets what asks end
+            self._room,
+            lambda message: self._take(message, senders),
+            self._changed,
+            is_over if until_empty else None,
+        )
+        return receivers
+
+    def _room(self) -> int:
+        """How many messages more may be held."""
+        return self._config.max_held - self._held if self._buffer.bytes < self._config.max_held_bytes else 0
+
+    def _wait_for_a_stop(self, receivers: Receivers) -> None:
+        while not self._is_stopping:
+            news = self._changed.listen()
+            if receivers.have_ended():
+                return
+            news.wait()
+
     def stop(self, timeout: float | None = None) -> None:
         """Receive no more, finish what is under way, give the rest back; `run` returns within the time. Does not wait.
 
@@ -165,14 +198,14 @@ class Consumer:
         seconds = self._config.close_timeout if timeout is None else timeout
         self._deadline = min(self._deadline, monotonic() + seconds)
         self._is_stopping = True
-        self._changed.set()
+        self._changed.ring()
 
     def abandon(self) -> None:
         """In a fork's child, before its hub runs: all of this belongs to the parent. Cheap, and starts nothing."""
         self._is_abandoned = self._is_stopping = True
         if self._senders is not None:
             self._senders.abandon()
-        for helper in self._helpers:
+        for helper in (*self._helpers, *(self._receivers.greenlets if self._receivers else ())):
             end_at_once(helper)
 
     def stats(self) -> ConsumerStats:
@@ -185,39 +218,13 @@ class Consumer:
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
-    def _receive(self, opened: OpenQueue, senders: Senders, until_empty: bool) -> None:
-        patience = _Patience("receive from", self._voice.repeats)
-        while not self._is_stopping:
-            self._changed.clear()
-            messages = self._ask(opened, patience)
-            for message in messages or ():
-                self._take(message, senders)
-            if messages:
-                continue
-            is_empty = messages == [] and not self._held
-            if until_empty and (is_empty or self._buffer.rests() or patience.is_at_its_end):
-                return
-            self._changed.wait(patience.seconds or self._config.poll_interval)
-
-    def _ask(self, opened: OpenQueue, patience: _Patience) -> list[Message] | None:
-        """Messages; none when there is no room for more, None when the queue did not answer."""
-        room = min(self._config.max_held - self._held, _AT_ONCE)
-        if room <= 0 or self._buffer.bytes >= self._config.max_held_bytes:
-            return []
-        try:
-            messages = opened.receive(room, self._config.lease)
-        except QueueUnusable:
-            raise
-        except QueueError as error:
-            patience.failed(error)
-            return None
-        patience.worked()
-        return messages
-
     def _take(self, message: Message, senders: Senders) -> None:
         ticket = Ticket(message.receipt, message.request)
         self._counters.received += 1
-        if self._destinations is None or message.request.origin in self._destinations:
+        if self._is_stopping:
+            ticket.note_unsent()
+            self._end_of(ticket)
+        elif self._destinations is None or message.request.origin in self._destinations:
             with self._inside:
                 batch = self._buffer.accept(message.request, ticket, monotonic())
                 self._tickets[batch.number] = ticket
@@ -237,12 +244,27 @@ class Consumer:
             self._end_of(ticket)
 
     def _end_of(self, ticket: Ticket) -> None:
+        if ticket.dead and not self._buries:
+            self._leave(ticket)
         self._finished.append(ticket)
         self._is_news.set()
 
+    def _leave(self, ticket: Ticket) -> None:
+        """What a queue without dead letters is to do with the guilty is its own affair: they are given back."""
+        if not self._has_left:
+            self._has_left = True
+            logger.warning(
+                "%d events cannot be delivered (%s), and there is no place for dead letters: such messages are given "
+                "back, and left to the queue's own redrive policy",
+                sum(request.events for request, _ in ticket.dead),
+                ticket.dead[0][1],
+                extra=about("left_to_redrive", reason=ticket.dead[0][1]),
+            )
+        ticket.leave_dead()
+
     def _tell(self, opened: OpenQueue) -> None:
         """Tell the queue what has ended, many at once: what ends meanwhile is told with the next."""
-        patience = _Patience("settle with", self._voice.repeats)
+        patience = Patience("settle with", self._voice.repeats)
         while True:
             self._is_news.wait()
             self._is_news.clear()
@@ -276,7 +298,7 @@ class Consumer:
         self._finished = [ticket for ticket in self._finished if id(ticket) not in told]
         self._counters.confirm(count, tickets)
         self._say_dead([dead for ticket in tickets for dead in ticket.dead])
-        self._changed.set()
+        self._changed.ring()
 
     def _say_dead(self, dead: list[tuple[Request, str]]) -> None:
         events = sum(request.events for request, _ in dead)
@@ -310,11 +332,11 @@ class Consumer:
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
-    def _finish(self, senders: Senders) -> None:
+    def _finish(self, senders: Senders, receivers: Receivers) -> None:
         """Wait for what is under way, give the rest back, and have the queue know, as far as time goes."""
         self.stop()
-        left = max(self._deadline - monotonic(), 0.0)
-        self._finish_what_is_under_way(self._deadline - min(left * _MARGIN, _LONGEST_MARGIN))
+        receivers.stop()
+        self._finish_what_is_under_way(receivers, self._deadline - _margin(max(self._deadline - monotonic(), 0.0)))
         senders.stop(_KILL_TIMEOUT, _KILL_TIMEOUT)
         self._give_up()
         self._wait_for_the_end(self._deadline)
@@ -325,11 +347,13 @@ class Consumer:
                 extra=about("messages_left", messages=self._held),
             )
 
-    def _finish_what_is_under_way(self, deadline: float) -> None:
-        """A request that is cut off may have arrived, and would then come twice; one that waits loses nothing."""
+    def _finish_what_is_under_way(self, receivers: Receivers, deadline: float) -> None:
+        """A request that is cut off may have arrived, and would then come twice; one that waits loses nothing. A call
+        that asks for messages is let end: cut off, it may swallow some.
+        """
         self._give_back_what_waits()
-        while self._tickets and monotonic() < deadline:
-            self._wait_for_the_end(min(deadline, monotonic() + _LOOK))
+        while (self._tickets or receivers.are_asking) and monotonic() < deadline:
+            self._changed.listen().wait(min(deadline - monotonic(), _LOOK))
             self._give_back_what_waits()
 
     def _give_back_what_waits(self) -> None:
@@ -345,8 +369,7 @@ class Consumer:
 
     def _wait_for_the_end(self, deadline: float) -> None:
         while self._held and monotonic() < deadline:
-            self._changed.clear()
-            self._changed.wait(max(deadline - monotonic(), 0.0))
+            self._changed.listen().wait(max(deadline - monotonic(), 0.0))
 
     def _give_up(self) -> None:
         for number, ticket in list(self._tickets.items()):
@@ -355,40 +378,9 @@ class Consumer:
             self._end_of(ticket)
 
 
-class _Patience:
-    """How long to leave a queue alone that is away, and one line in the log about it."""
-
-    def __init__(self, doing: str, repeats: Repeats) -> None:
-        self._doing = doing
-        self._repeats = repeats
-        self._is_said = False
-        self.seconds = 0.0
-
-    def failed(self, error: QueueError) -> None:
-        times = 0 if self._is_said else self._repeats.count(self._doing, monotonic())
-        if times:
-            self._is_said = True
-            name = type(error).__name__
-            logger.warning(
-                "cannot %s the queue%s (%s: %s); trying again",
-                self._doing,
-                often(times),
-                name,
-                error,
-                extra=about("queue_away", doing=self._doing, error=name, times=times),
-            )
-        self.seconds = min(max(self.seconds * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
-
-    @property
-    def is_at_its_end(self) -> bool:
-        """Whether the queue has been away for too long for somebody who will not wait for ever."""
-        return self.seconds >= _ENOUGH
-
-    def worked(self) -> None:
-        if self._is_said:
-            self._is_said = False
-            logger.info("can %s the queue again", self._doing, extra=about("queue_back", doing=self._doing))
-        self.seconds = 0.0
+def _margin(seconds: float) -> float:
+    """What is kept of the time to stop."""
+    return min(seconds * _MARGIN, _LONGEST_MARGIN)
 
 
 def _origin(destination: str) -> Origin:

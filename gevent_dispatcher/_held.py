@@ -120,6 +120,16 @@ class Ticket:
         self.is_untried = not any(batch.attempts for batch in batches)
 
 
+    def note_unsent(self) -> None:
+        """Write down that nothing of it was ever sent."""
+        self.left, self.is_untried = [self.request], True
+
+    def leave_dead(self) -> None:
+        """Have what was refused count as left: there is no place for it."""
+        self.left.extend(request for request, _ in self.dead)
+        self.dead = []
+
+
 class Word(NamedTuple):
     """What a queue is to be told of messages: each is in one of these.
 
