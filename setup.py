@@ -17,9 +17,12 @@ FAST = ["orjson>=3"]
 PROGRESS = ["tqdm>=4"]
 # For the fixtures of gevent_dispatcher.testing.
 PYTEST = ["pytest>=7"]
+# boto3 would add nothing that is used.
+SQS = ["botocore>=1.31"]
 # gunicorn's extra brings what its gevent worker imports.
 EXAMPLES = [*SDK, "flask>=1.1", "gunicorn[gevent]>=20", *PROGRESS]
 BENCH = ["launchdarkly-server-sdk>=9", "matplotlib>=3", "orjson>=3", "requests>=2", "sentry-sdk>=2", "trustme>=1"]
+TEST = ["pytest>=7", "pytest-timeout>=2", "hypothesis>=6", "trustme>=1", "requests>=2"]
 
 setup(
     name="gevent-dispatcher",
@@ -37,10 +40,11 @@ setup(
         "fast": FAST,
         "progress": PROGRESS,
         "pytest": PYTEST,
+        "sqs": SQS,
         "examples": EXAMPLES,
         # What the benchmarks compare with, and draw with; they name what is missing and go on.
         "bench": [*EXAMPLES, *BENCH],
-        "test": [*EXAMPLES, *FAST, *PYTEST, "pytest-timeout>=2", "hypothesis>=6", "trustme>=1", "requests>=2"],
+        "test": [*EXAMPLES, *FAST, *PYTEST, *SQS, "moto[server]>=4", *TEST],
     },
     classifiers=[
         "Development Status :: 4 - Beta",

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from gevent_dispatcher._stats import Delivery, Outcome, Stats
     from gevent_dispatcher._transport import HttpTransport, Link, Transport
     from gevent_dispatcher.queues import Queue, QueueError, QueueTransport, SqliteQueue
+    from gevent_dispatcher.queues.sqs import SqsQueue as SqsQueue
 
+# Without SqsQueue, which needs an extra: `import *` must not fail for want of it.
 __all__ = [
     "Answer",
     "Consumer",
@@ -60,6 +62,7 @@ _HOMES = {
     "QueueTransport": "queues",
     "Request": "_event",
     "SqliteQueue": "queues",
+    "SqsQueue": "queues.sqs",
     "Stats": "_stats",
     "Transport": "_transport",
     "default_dispatcher": "_dispatcher",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -86,6 +87,7 @@ KNOWN_TO = {
     },
     "urllib3": {"_http_client", "_http_connection"},
     "certifi": {"_tls"},
+    "botocore": {"queues"},
     "orjson": {"_json"},
     "optimizely": {"sdk"},
     "gunicorn": {"doctor"},
@@ -155,10 +157,11 @@ def test_the_pure_layers_know_no_clock_and_no_input_or_output(module: str) -> No
 
 # Within the room of the queues: the pure parts, and the ones that the thread imports with SQLite.
 PURE_IN_QUEUES = ["_protocol", "_record", "_message", "_receipt", "_limits", "_legacy"]
+PURE_IN_SQS = ["_batch", "_faults", "_settings"]
 SQLITE_IN_QUEUES = {"_file", "_store", "_tasks"}
 
 
-@pytest.mark.parametrize("module", PURE_IN_QUEUES)
+@pytest.mark.parametrize("module", [*PURE_IN_QUEUES, *(f"sqs/{name}" for name in PURE_IN_SQS)])
 def test_the_pure_parts_of_the_queues_know_no_clock_and_no_input_or_output(module: str) -> None:
     roots = {full.split(".")[0] for full in imports(PACKAGE / "queues" / f"{module}.py")}
     assert not roots & {*CLOCKS, "gevent", "sqlite3"}
@@ -170,6 +173,13 @@ def test_only_the_thread_of_a_queue_imports_sqlite() -> None:
     for path in (PACKAGE / "queues").glob("*.py"):
         if path.stem not in SQLITE_IN_QUEUES:
             assert not {name.rpartition(".")[2] for name in imports(path)} & SQLITE_IN_QUEUES
+
+
+def test_only_the_client_of_sqs_names_botocore() -> None:
+    """It is imported by name, when it is needed, and so shows in no syntax tree."""
+    naming = {path for path in modules() if re.search(r"\bbotocore\.(session|config|exceptions)\b", path.read_text())}
+    assert naming == {PACKAGE / "queues" / "sqs" / "_client.py"}
+    assert not any(name.split(".")[0] in ("botocore", "boto3") for path in modules() for name in imports(path))
 
 
 def test_there_is_no_cycle() -> None:

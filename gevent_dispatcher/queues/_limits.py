@@ -33,7 +33,7 @@ def check_max_bytes(value: object) -> int:
     Raises:
         ValueError: it is outside its range.
     """
-    return _whole("max_bytes", value, 1_000_000, 1 << 40, "bytes")
+    return whole("max_bytes", value, 1_000_000, 1 << 40, "bytes")
 
 
 def check_timeout(value: object) -> float:
@@ -42,7 +42,7 @@ def check_timeout(value: object) -> float:
     Raises:
         ValueError: it is outside its range.
     """
-    return _seconds("timeout", value, 0.01, 3600)
+    return seconds("timeout", value, 0.01, 3600)
 
 
 def check_lease(value: object) -> float:
@@ -51,7 +51,7 @@ def check_lease(value: object) -> float:
     Raises:
         ValueError: it is outside its range.
     """
-    return _seconds("lease", value, 0.001, _LONGEST)
+    return seconds("lease", value, 0.001, _LONGEST)
 
 
 def check_delay(value: object) -> float:
@@ -60,7 +60,7 @@ def check_delay(value: object) -> float:
     Raises:
         ValueError: it is outside its range.
     """
-    return _seconds("delay", value, 0, _LONGEST)
+    return seconds("delay", value, 0, _LONGEST)
 
 
 def check_count(name: str, value: object) -> int:
@@ -69,16 +69,16 @@ def check_count(name: str, value: object) -> int:
     Raises:
         ValueError: it is outside its range.
     """
-    return _whole(name, value, 1, _MOST, "messages")
+    return whole(name, value, 1, _MOST, "messages")
 
 
-def _whole(name: str, value: object, low: int, high: int, unit: str) -> int:
+def whole(name: str, value: object, low: int, high: int, unit: str) -> int:
     if type(value) is int and low <= value <= high:
         return value
     raise ValueError(f"{name}={value!r}: must be a whole number of {unit} from {low} to {high}")
 
 
-def _seconds(name: str, value: object, low: float, high: float) -> float:
+def seconds(name: str, value: object, low: float, high: float) -> float:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if is_number and math.isfinite(value) and low <= value <= high:  # type: ignore[arg-type,operator]  # it is a number
         return float(value)  # type: ignore[arg-type]  # it is a number

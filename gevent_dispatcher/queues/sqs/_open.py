@@ -1,0 +1,416 @@
+"""An opened queue of SQS: what its calls are, and what is known of the messages that are held."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from math import ceil
+from time import monotonic
+from typing import Any, Callable, Iterable, Mapping, Sequence
+
+from gevent_dispatcher._event import Request
+from gevent_dispatcher.queues import _limits
+from gevent_dispatcher.queues._message import decode, encode, left_out
+from gevent_dispatcher.queues._protocol import (
+    DeadLetter,
+    Message,
+    QueueError,
+    QueuePartial,
+    QueueRefused,
+    QueueUnavailable,
+    QueueUnusable,
+    Refusal,
+    Status,
+)
+from gevent_dispatcher.queues.sqs._batch import MOST_ENTRIES, portions, texts_of
+from gevent_dispatcher.queues.sqs._client import Client
+from gevent_dispatcher.queues.sqs._faults import failed_of
+from gevent_dispatcher.queues.sqs._letters import Letter, Letters, letter_of
+from gevent_dispatcher.queues.sqs._outbox import Outbox, Parcel
+from gevent_dispatcher.queues.sqs._settings import (
+    ATTRIBUTE_BYTES,
+    LONGEST_DELAY,
+    LONGEST_INVISIBLE,
+    LONGEST_POLL,
+    Settings,
+)
+
+logger = logging.getLogger("gevent_dispatcher")
+
+# How often an entry that failed by no fault of its own is tried at once.
+_MOST_TRIES = 3
+# More letters than this are not looked through in one go.
+_MOST_LETTERS = 1_000_000
+# With a grain of salt for clocks that differ, in seconds.
+_SALT = 5.0
+
+_COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed", "ApproximateNumberOfMessagesNotVisible")
+
+Receipt = str
+Entry = Mapping[str, Any]
+
+
+class Lease:
+    """A message that is held.
+
+    Attributes:
+        request: as it was read.
+        received: how often it has been received.
+        put_at: in seconds since the epoch.
+        since: when it was received, in monotonic seconds.
+        until: when the lease is over.
+        is_moved: what was to be put elsewhere has been put; it only has to be deleted.
+    """
+
+    __slots__ = ("is_moved", "put_at", "received", "request", "since", "until")
+
+    def __init__(self, request: Request, received: int, put_at: float, since: float, until: float) -> None:
+        self.request = request
+        self.received = received
+        self.put_at = put_at
+        self.since = since
+        self.until = until
+        self.is_moved = False
+
+    def longest(self, now: float) -> int:
+        """Seconds for which SQS would hide it at most, from now on."""
+        return max(int(LONGEST_INVISIBLE - (now - self.since) - _SALT), 0)
+
+
+class OpenSqsQueue:
+    """A queue as one process and its hub have it.
+
+    Args:
+        settings: of the queue.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.polls = settings.polls
+        self.longest_poll = float(LONGEST_POLL)
+        self.buries = settings.dead_letter_url is not None
+        self._settings = settings
+        self._client = Client(settings)
+        self._call: Callable[..., dict[str, Any]] = partial(self._client.call, QueueUrl=settings.queue_url)
+        self._most_bytes = settings.largest_bytes - ATTRIBUTE_BYTES  # it may become a dead letter
+        self._outbox = Outbox(partial(self._call, "send_message_batch"), settings.largest_bytes, 2 * settings.timeout)
+        self._letters: Letters | None = None
+        if settings.dead_letter_url is not None:
+            self._letters = Letters(self._client, settings.dead_letter_url, settings.largest_bytes, settings.timeout)
+        self._leases: dict[Receipt, Lease] = {}
+        self._said: set[str] = set()
+
+    # -- in ------------------------------------------------------------------------------------------------------------
+
+    def put(self, requests: Sequence[Request]) -> None:
+        """Store requests; see `OpenQueue`. Others' requests may share the call."""
+        self._put(requests, 0.0)
+
+    def _put(self, requests: Sequence[Request], delay: float) -> None:
+        refusals: dict[int, Refusal] = {}
+        parcels: list[tuple[int, Parcel]] = []
+        for at, request in enumerate(requests):
+            self._say_what_is_left_out(request)
+            texts = texts_of(request, self._most_bytes)
+            if isinstance(texts, Refusal):
+                refusals[at] = texts
+            else:
+                parcels += [(at, Parcel(text, delay=min(ceil(delay), LONGEST_DELAY))) for text in texts]
+        if parcels:
+            self._outbox.send([parcel for _, parcel in parcels])
+        _raise_what_failed(parcels, refusals, len(requests))
+
+    def _say_what_is_left_out(self, request: Request) -> None:
+        for name in left_out(request):
+            self._say_once(f"the header {name} does not go into messages: give it to the worker, which adds it")
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            logger.warning("%s", text)
+
+    # -- out -----------------------------------------------------------------------------------------------------------
+
+    def receive(self, most: int, lease: float) -> list[Message]:
+        """Take what can be received now; SQS looks everywhere only when it may take a second."""
+        return self.poll(most, lease, 1.0)
+
+    def poll(self, most: int, lease: float, wait: float) -> list[Message]:
+        """Take what can be received, and wait for it; see `PollingQueue`."""
+        _limits.check_count("most", most)
+        _limits.check_lease(lease)
+        begin, seconds = monotonic(), int(min(max(wait, 0.0), LONGEST_POLL))
+        answer = self._call(
+            "receive_message",
+            seconds,
+            MaxNumberOfMessages=min(most, MOST_ENTRIES),
+            VisibilityTimeout=ceil(lease),
+            WaitTimeSeconds=seconds,
+            AttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+        )
+        self._forget_what_is_over(begin)
+        found: list[Message] = []
+        unreadable: list[tuple[Entry, str]] = []
+        for raw in answer.get("Messages") or ():
+            try:
+                found.append(self._taken(raw, monotonic(), ceil(lease)))
+            except ValueError as error:
+                unreadable.append((raw, str(error)))
+        if unreadable:
+            self._get_rid_of(unreadable)
+        return found
+
+    def _taken(self, raw: Entry, now: float, lease: int) -> Message:
+        request = decode(raw["Body"], self._settings.legacy)
+        received, put_at = _history(raw)
+        self._leases[raw["ReceiptHandle"]] = Lease(request, received, put_at, now, now + lease)
+        return Message(raw["ReceiptHandle"], request, received, put_at)
+
+    def _forget_what_is_over(self, now: float) -> None:
+        for receipt in [receipt for receipt, lease in self._leases.items() if lease.until < now - _SALT]:
+            del self._leases[receipt]
+
+    def _get_rid_of(self, unreadable: Sequence[tuple[Entry, str]]) -> None:
+        """What nobody could send goes to the dead letters at once, or is left to the queue's redrive policy."""
+        for why in {why for _, why in unreadable}:
+            count = sum(why == each for _, each in unreadable)
+            place = "to the dead letters" if self._letters else "left to the queue's redrive policy"
+            logger.warning("%d messages cannot be read (%s): %s", count, why, place)
+        try:
+            if self._letters:
+                self._bury_raw(self._letters, unreadable)
+            else:
+                delays = {raw["ReceiptHandle"]: self._growing(_history(raw)[0], 1.0) for raw, _ in unreadable}
+                self._change("change_message_visibility_batch", delays, _visible_after(delays))
+        except QueueError as error:  # they come again, and so does this
+            logger.warning("they stay where they are for now (%s: %s)", type(error).__name__, error)
+
+    def _bury_raw(self, letters: Letters, unreadable: Sequence[tuple[Entry, str]]) -> None:
+        outcomes = letters.bury([Letter(raw["Body"], why, 1, *_history(raw)) for raw, why in unreadable])
+        done = [raw["ReceiptHandle"] for (raw, _), outcome in zip(unreadable, outcomes) if outcome is None]
+        self._change("delete_message_batch", done, _receipt_alone)
+        _raise_first(outcomes)
+
+    # -- what becomes of what is held ----------------------------------------------------------------------------------
+
+    def extend(self, receipts: Sequence[str], lease: float) -> list[str]:
+        """Hold messages for longer, as far as SQS allows: twelve hours in all."""
+        _limits.check_lease(lease)
+        now = monotonic()
+        seconds = {each: min(ceil(lease), self._longest(each, now)) for each in receipts}
+        stale = self._change("change_message_visibility_batch", receipts, _visible_after(seconds))
+        for receipt in set(receipts) - set(stale):
+            if receipt in self._leases:
+                self._leases[receipt].until = now + seconds[receipt]
+        return stale
+
+    def ack(self, receipts: Sequence[str]) -> list[str]:
+        """Delete messages that are done."""
+        stale = self._change("delete_message_batch", receipts, _receipt_alone)
+        self._forget(receipts)
+        return stale
+
+    def release(self, receipts: Sequence[str], delay: float = 0.0) -> list[str]:
+        """Give messages back: at once without a delay, else after twice as long each time that one is received."""
+        _limits.check_delay(delay)
+        now = monotonic()
+        seconds = {each: min(self._delay_of(each, delay), self._longest(each, now)) for each in receipts}
+        stale = self._change("change_message_visibility_batch", receipts, _visible_after(seconds))
+        self._forget(receipts)
+        return stale
+
+    def _delay_of(self, receipt: Receipt, delay: float) -> int:
+        lease = self._leases.get(receipt)
+        return self._growing(1 if lease is None else lease.received, delay)
+
+    def _growing(self, received: int, delay: float) -> int:
+        most = max(self._settings.longest_delay, delay)
+        return ceil(min(delay * 2.0 ** min(max(received - 1, 0), 60), most))
+
+    def _longest(self, receipt: Receipt, now: float) -> int:
+        lease = self._leases.get(receipt)
+        return int(LONGEST_INVISIBLE - _SALT) if lease is None else lease.longest(now)
+
+    def bury(self, receipts: Sequence[str], reason: str) -> list[str]:
+        """Send messages to the dead letters, and delete them then: what comes between may have one there twice."""
+        letters = self._letters_or_raise()
+        held = {each: self._leases[each] for each in receipts if each in self._leases}
+        fresh = [lease for lease in held.values() if not lease.is_moved]
+        outcomes = letters.bury([_letter(lease.request, reason, lease) for lease in fresh])
+        for lease, outcome in zip(fresh, outcomes):
+            lease.is_moved = outcome is None
+        moved = [receipt for receipt, lease in held.items() if lease.is_moved]
+        stale = self._change("delete_message_batch", moved, _receipt_alone)
+        self._forget(moved)
+        _raise_first(outcomes)
+        return [*stale, *(receipt for receipt in receipts if receipt not in held)]
+
+    def replace(
+        self, receipt: str, again: Sequence[Request], dead: Sequence[tuple[Request, str]], delay: float = 0.0
+    ) -> bool:
+        """Put what is left, then delete the message: what comes between may have it twice, and loses nothing."""
+        _limits.check_delay(delay)
+        lease = self._leases.get(receipt)
+        if lease is None or lease.until < monotonic():
+            return False
+        if not lease.is_moved:
+            self._move(lease, again, dead, delay)
+            lease.is_moved = True
+        self._change("delete_message_batch", [receipt], _receipt_alone)
+        self._forget([receipt])
+        return True
+
+    def _move(self, lease: Lease, again: Sequence[Request], dead: Sequence[tuple[Request, str]], delay: float) -> None:
+        letters = self._letters_or_raise() if dead else None
+        if letters is not None:
+            _raise_first(letters.bury([_letter(request, reason, lease) for request, reason in dead]))
+        if again:
+            self._put(again, delay)
+
+    def _letters_or_raise(self) -> Letters:
+        if self._letters is None:
+            raise QueueUnusable("dead letters have no place: give dead_letter_url= (--dead-letter-url)")
+        return self._letters
+
+    def _forget(self, receipts: Iterable[str]) -> None:
+        for receipt in receipts:
+            self._leases.pop(receipt, None)
+
+    # -- many at once --------------------------------------------------------------------------------------------------
+
+    def _change(
+        self, operation: str, receipts: Iterable[str], more: Callable[[Receipt], Entry], url: str | None = None
+    ) -> list[str]:
+        """Make calls for some messages, and tell the receipts that were stale."""
+        stale: list[str] = []
+        for portion in portions(list(dict.fromkeys(receipts))):
+            stale += self._change_some(operation, portion, more, url or self._settings.queue_url)
+        return stale
+
+    def _change_some(
+        self, operation: str, receipts: Sequence[str], more: Callable[[Receipt], Entry], url: str
+    ) -> list[str]:
+        stale: list[str] = []
+        left, codes = list(receipts), {""}
+        for _ in range(_MOST_TRIES):
+            entries = [{"Id": str(at), "ReceiptHandle": each, **more(each)} for at, each in enumerate(left)]
+            failed = self._client.call(operation, QueueUrl=url, Entries=entries).get("Failed") or ()
+            faults = {left[int(entry["Id"])]: failed_of(entry) for entry in failed}
+            stale += [receipt for receipt, fault in faults.items() if fault.is_stale]
+            left = [receipt for receipt, fault in faults.items() if not fault.is_stale]
+            if not left:
+                return stale
+            codes = {faults[receipt].code for receipt in left}
+        raise QueueUnavailable(f"SQS did not do so for {len(left)} messages ({', '.join(sorted(codes))})")
+
+    # -- for operators -------------------------------------------------------------------------------------------------
+
+    def dead(self, limit: int = 100) -> list[DeadLetter]:
+        """The dead letters, as far as they can be received now; each look at them counts as a receipt."""
+        _limits.check_count("limit", limit)
+        letters = self._letters_or_raise()
+        found: list[dict[str, Any]] = []
+        try:
+            for some in letters.looked_at(limit):
+                found += some
+        finally:
+            self._give_back(letters, found)
+        return sorted((letter_of(raw, self._settings.legacy) for raw in found), key=lambda letter: letter.died_at)
+
+    def requeue(self, ids: Sequence[str] | None = None) -> int:
+        """Put dead letters into the queue, and delete them then: what comes between may have one twice."""
+        letters, wanted = self._letters_or_raise(), None if ids is None else set(ids)
+        moved, others = 0, []
+        try:
+            for some in letters.looked_at(_MOST_LETTERS):
+                chosen = [raw for raw in some if wanted is None or raw["MessageId"] in wanted]
+                others += [raw for raw in some if raw not in chosen]
+                moved += self._requeue(letters, chosen)
+                if wanted is not None and moved == len(wanted):
+                    break
+        finally:
+            self._give_back(letters, others)
+        return moved
+
+    def _requeue(self, letters: Letters, chosen: Sequence[Entry]) -> int:
+        if not chosen:
+            return 0
+        parcels = [(at, Parcel(raw["Body"])) for at, raw in enumerate(chosen)]
+        self._outbox.send([parcel for _, parcel in parcels])
+        done = [chosen[at]["ReceiptHandle"] for at, parcel in parcels if parcel.outcome is True]
+        self._change("delete_message_batch", done, _receipt_alone, letters.url)
+        _raise_what_failed(parcels, {}, len(chosen))
+        return len(done)
+
+    def _give_back(self, letters: Letters, found: Sequence[Entry]) -> None:
+        receipts = [raw["ReceiptHandle"] for raw in found]
+        seconds = dict.fromkeys(receipts, 0)
+        self._change("change_message_visibility_batch", receipts, _visible_after(seconds), letters.url)
+
+    def purge(self) -> int:
+        """Delete every message; SQS takes up to a minute for it, and tells how many there were only about."""
+        return self._purge(self._settings.queue_url)
+
+    def purge_dead(self) -> int:
+        """Delete every dead letter, as `purge` does."""
+        return self._purge(self._letters_or_raise().url)
+
+    def _purge(self, url: str) -> int:
+        count = sum(self._counts(url))
+        self._client.call("purge_queue", QueueUrl=url)
+        return count
+
+    def status(self) -> Status:
+        """What the queue holds about now; what SQS cannot tell is None."""
+        waiting, delayed, held = self._counts(self._settings.queue_url)
+        dead = None if self._letters is None else sum(self._counts(self._letters.url))
+        return Status(waiting, delayed, held, dead, None, None, None)
+
+    def _counts(self, url: str) -> list[int]:
+        answer = self._client.call("get_queue_attributes", QueueUrl=url, AttributeNames=list(_COUNTS))
+        return [int((answer.get("Attributes") or {}).get(name, 0)) for name in _COUNTS]
+
+    def close(self) -> None:
+        """Give back connections. May be called twice; never raises."""
+        self._client.close()
+
+
+def _receipt_alone(receipt: Receipt) -> Entry:
+    return {}
+
+
+def _visible_after(seconds: Mapping[Receipt, int]) -> Callable[[Receipt], Entry]:
+    return lambda receipt: {"VisibilityTimeout": seconds[receipt]}
+
+
+def _history(raw: Entry) -> tuple[int, float]:
+    """How often a message has been received, and when it was put."""
+    attributes = raw.get("Attributes") or {}
+    return int(attributes.get("ApproximateReceiveCount", 1)), float(attributes.get("SentTimestamp", 0)) / 1000
+
+
+def _letter(request: Request, reason: str, lease: Lease) -> Letter:
+    return Letter(encode(request), reason, request.events, lease.received, lease.put_at)
+
+
+def _raise_first(outcomes: Iterable[QueueError | Refusal | None]) -> None:
+    for outcome in outcomes:
+        if outcome is not None:
+            text = outcome.reason if isinstance(outcome, Refusal) else str(outcome)
+            raise QueueUnavailable(f"the dead letters were not all taken: {text}")
+
+
+def _raise_what_failed(parcels: Iterable[tuple[int, Parcel]], refusals: dict[int, Refusal], requests: int) -> None:
+    errors: dict[int, QueueError] = {}
+    for at, parcel in parcels:
+        if isinstance(parcel.outcome, QueueError):
+            errors[at] = parcel.outcome
+        elif isinstance(parcel.outcome, Refusal):
+            refusals[at] = parcel.outcome
+    stored = set(range(requests)) - errors.keys() - refusals.keys()
+    if errors:
+        error = next(iter(errors.values()))
+        if stored or refusals:
+            raise QueuePartial(str(error), stored)
+        raise type(error)(str(error))  # several putters are told of it
+    if refusals:
+        raise QueueRefused(refusals)
