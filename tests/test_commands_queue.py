@@ -252,8 +252,10 @@ def test_purge_asks(buried: QueueFile, answer: str, code: int, left: int) -> Non
     [
         ([], "ACTION"),
         (["look", "queue.db"], "invalid choice"),
-        (["status"], "PATH"),
-        (["status", "https://sqs.eu-central-1.amazonaws.com/1/queue"], "the extra sqs in a later version"),
+        (["status"], "QUEUE"),
+        (["status", "https://sqs.eu-central-1.amazonaws.com/1/queue.fifo"], "is a FIFO queue"),
+        (["status", "queue.db", "--region", "eu-west-1"], "--region: is for queues of Amazon SQS"),
+        (["status", ""], "it is empty"),
         (["dead", "queue.db", "--limit", "0"], "must be from 1 to 10000"),
         (["dead", "queue.db", "--limit", "few"], "--limit"),
         (["status", "queue.db", "--bodies"], "unrecognized arguments: --bodies"),

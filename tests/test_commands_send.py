@@ -198,7 +198,8 @@ def test_no_events_at_all(server: PickyServer) -> None:
     [
         (["none.ndjson"], 3, "No such file"),
         (["."], 3, "Is a directory"),
-        (["--to", "https://sqs.eu-central-1.amazonaws.com/1/queue"], 2, "the extra sqs in a later version"),
+        (["--to", "https://sqs.eu-central-1.amazonaws.com/1/queue.fifo"], 2, "is a FIFO queue"),
+        (["--to", "queue.db", "--region", "eu-west-1"], 2, "--region: is for queues of Amazon SQS"),
         (["--url", "nonsense"], 2, "the url's scheme is not http or https"),
         (["--batch-size", "0"], 2, "batch_size=0"),
         (["--to", "queue.db", "--read-timeout", "3"], 2, "read_timeout: would be ignored beside transport="),

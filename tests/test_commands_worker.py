@@ -210,7 +210,9 @@ def test_a_foreign_file_in_the_place_of_the_queue_ends_it(tmp_path: Path, queue:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["https://sqs.eu-central-1.amazonaws.com/1/queue"], "the extra sqs in a later version"),
+        (["https://sqs.eu-central-1.amazonaws.com/1/queue.fifo"], "is a FIFO queue"),
+        (["https://sqs.eu-central-1.amazonaws.com/1/queue", "--account-id", "1"], "--project-id: is needed, too"),
+        (["queue.db", "--dead-letter-url", "https://sqs"], "--dead-letter-url: is for queues of Amazon SQS"),
         (["redis://127.0.0.1"], "a queue is a file"),
         (["queue.db", "--lease", "0.5"], "lease=0.5: must be a number of seconds from 1.0 to 43200"),
         (["queue.db", "--pool-size", "many"], "argument --pool-size: invalid int value"),

@@ -1,4 +1,4 @@
-"""What commands share: options made of settings, a queue that is named on the command line, how errors end."""
+"""What commands share: options made of settings, and how errors end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING, Any, Callable, Mapping
 
 from gevent_dispatcher._config import HttpConfig
-from gevent_dispatcher.queues import SqliteQueue
 
 if TYPE_CHECKING:
     # What a command's parser is added to. The name is argparse's own secret, but there is no other.
@@ -105,27 +104,6 @@ def checked(options: argparse.Namespace, make: Callable[[], Any]) -> Any:
         return make()
     except (ValueError, TypeError) as error:
         return options.complain(str(error))
-
-
-# -- queues ------------------------------------------------------------------------------------------------------------
-
-
-def queue_path(text: str) -> str:
-    """The path of a queue, as the type of an argument."""
-    if text.startswith("https://sqs"):
-        raise argparse.ArgumentTypeError(
-            "queues of Amazon SQS come with the extra sqs in a later version; for now a queue is a file: give its path"
-        )
-    if "://" in text:
-        raise argparse.ArgumentTypeError("a queue is a file: give its path")
-    if not text:
-        raise argparse.ArgumentTypeError("the path is empty")
-    return text
-
-
-def existing_queue(path: str) -> SqliteQueue:
-    """A queue that is looked at, and never made."""
-    return SqliteQueue(path, create=False)
 
 
 def fail(error: object) -> int:

@@ -16,17 +16,17 @@ from gevent_dispatcher.commands._options import (
     USAGE,
     WELL,
     add_command,
-    existing_queue,
     fail,
-    queue_path,
 )
+from gevent_dispatcher.commands._queues import add_sqs, described, queue_name, queue_of
 from gevent_dispatcher.queues import DeadLetter, OpenQueue, QueueError, Status
 
 if TYPE_CHECKING:
     from gevent_dispatcher.commands._options import Commands
 
 _DESCRIPTION = """\
-Look at a queue, and at what could not be delivered from it. No command makes a file that is not there.
+Look at a queue, and at what could not be delivered from it. No command makes a file that is not there. Queues of Amazon
+SQS tell numbers that are about right; their dead letters are in the queue that --dead-letter-url names.
 
   python -m gevent_dispatcher queue status queue.db
   python -m gevent_dispatcher queue dead queue.db --limit 20
@@ -46,7 +46,7 @@ How much waits in a queue, what is held, and how old the oldest is.
 
 _DEAD = """\
 List the dead letters, those that died first before the others: what was refused, or may not be sent where it asks
-to go. Payloads, paths and queries are shown with --bodies only.
+to go. Payloads, paths and queries are shown with --bodies only. In a queue of SQS each look counts as a receipt.
 
   python -m gevent_dispatcher queue dead queue.db
   python -m gevent_dispatcher queue dead --json --bodies --limit 1 queue.db
@@ -60,7 +60,8 @@ Have dead letters received again, as if they were new: when what refused them ha
 """
 
 _PURGE = """\
-Delete every message, held ones included, or with --dead every dead letter. It asks first, unless --yes is given.
+Delete every message, held ones included, or with --dead every dead letter. It asks first, unless --yes is given. A
+queue of SQS takes up to a minute for it, and can be purged once a minute.
 
   python -m gevent_dispatcher queue purge queue.db
   python -m gevent_dispatcher queue purge --dead --yes queue.db
@@ -92,7 +93,8 @@ def add(commands: Commands) -> None:
 
 def _add(actions: Commands, name: str, help: str, description: str, run: Any) -> argparse.ArgumentParser:
     action = add_command(actions, name, help, description)
-    action.add_argument("queue", type=queue_path, metavar="PATH", help="of the queue's file")
+    action.add_argument("queue", type=queue_name, metavar="QUEUE", help="a SqliteQueue's path, or a url of Amazon SQS")
+    add_sqs(action, puts=name == "requeue")
     action.set_defaults(run=lambda options: _run(run, options))
     return action
 
@@ -110,15 +112,15 @@ def _limit(text: str) -> int:
 
 def _run(action: Any, options: argparse.Namespace) -> int:
     try:
-        with _opened(options.queue) as queue:
+        with _opened(options) as queue:
             return int(action(queue, options))
     except QueueError as error:
         return fail(error)
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[OpenQueue]:
-    queue = existing_queue(path).open()
+def _opened(options: argparse.Namespace) -> Iterator[OpenQueue]:
+    queue = queue_of(options.queue, options).open()
     try:
         yield queue
     finally:
@@ -238,8 +240,8 @@ def _purge(queue: OpenQueue, options: argparse.Namespace) -> int:
 
 def _what(status: Status, dead: bool) -> str:
     if dead:
-        return f"{status.dead} dead letters"
-    return f"{status.waiting + status.delayed + status.leased} messages ({status.events} events)"
+        return f"{0 if status.dead is None else status.dead} dead letters"
+    return described(status)
 
 
 def _is_confirmed(question: str) -> bool:

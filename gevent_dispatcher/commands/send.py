@@ -20,13 +20,13 @@ from gevent_dispatcher.commands._options import (
     add_settings,
     checked,
     fail,
-    queue_path,
     settings_of,
 )
 from gevent_dispatcher.commands._progress import make_progress, shown
+from gevent_dispatcher.commands._queues import add_sqs, is_url, queue_name, queue_of
 from gevent_dispatcher.commands._replay import ROOM_BYTES, ROOM_EVENTS, Replay, Stopped
 from gevent_dispatcher.commands._signals import exit_code, on_signals
-from gevent_dispatcher.queues import QueueError, QueueTransport, SqliteQueue
+from gevent_dispatcher.queues import Queue, QueueError, QueueTransport
 
 if TYPE_CHECKING:
     from gevent_dispatcher.commands._options import Commands
@@ -38,6 +38,7 @@ or {"url": ..., "params": ..., "http_verb": ..., "headers": ...}, of which all b
   python -m gevent_dispatcher send events.ndjson --url https://logx.optimizely.com/v1/events
   zcat events.ndjson.gz | python -m gevent_dispatcher send --json
   python -m gevent_dispatcher send events.ndjson --to queue.db
+  python -m gevent_dispatcher send events.ndjson --to https://sqs.eu-west-1.amazonaws.com/123456789012/events
 
 They are merged, retried and counted as the events of an application are; reading waits while many are pending. A line
 that is no event is named by its number, and costs no other. With --to they are put into a queue, for its workers.
@@ -70,9 +71,11 @@ def add(commands: Commands) -> None:
     command = add_command(commands, "send", "send events from a file or standard input", _DESCRIPTION, usage=_USAGE)
     command.add_argument("file", nargs="?", default="-", metavar="FILE", help="- is standard input (default: -)")
     command.add_argument("--url", metavar="URL", help="where events go that do not say so themselves")
-    command.add_argument("--to", type=queue_path, metavar="QUEUE", help="put them into the queue in this file instead")
+    command.add_argument("--to", type=queue_name, metavar="QUEUE", help="put them into this queue instead")
     command.add_argument("--json", action="store_true", help="print the counts as JSON")
     add_settings(command, "how events are merged and retried", Config, _HELP)
+    sqs = add_sqs(command, dead_letters=False)
+    sqs.add_argument("--message-bytes", type=int, metavar="N", help="at which requests are cut (default: 60000)")
     add_http(command)
     command.set_defaults(run=_run)
 
@@ -81,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.url is not None:
         checked(options, lambda: parse(options.url))
     try:
-        with _source(options.file) as lines, _target(options.to) as transport:
+        with _source(options.file) as lines, _target(options) as transport:
             dispatcher = checked(options, lambda: _dispatcher(options, transport))
             return _replay(dispatcher, lines, options)
     except (QueueError, OSError) as error:
@@ -128,14 +131,20 @@ def _replay(dispatcher: GeventEventDispatcher, lines: Lines, options: argparse.N
 
 
 @contextmanager
-def _target(path: str | None) -> Iterator[QueueTransport | None]:
-    if path is None:
+def _target(options: argparse.Namespace) -> Iterator[QueueTransport | None]:
+    if options.to is None:
         yield None
         return
-    recipe = SqliteQueue(path)
+    recipe = queue_of(options.to, options, create=True)
+    if not is_url(options.to):  # to look at a queue of SQS takes a right that a producer need not have
+        _look_at(recipe)
+    yield QueueTransport(recipe)
+
+
+def _look_at(recipe: Queue) -> None:
+    """What cannot be used is said before anything is read."""
     queue = recipe.open()
     try:
-        queue.status()  # what cannot be used is said before anything is read
+        queue.status()
     finally:
         queue.close()
-    yield QueueTransport(recipe)

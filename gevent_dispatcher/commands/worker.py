@@ -17,14 +17,22 @@ from gevent_dispatcher.commands._options import (
     add_http,
     add_settings,
     checked,
-    existing_queue,
     fail,
-    queue_path,
     settings_of,
 )
 from gevent_dispatcher.commands._progress import LINE_INTERVAL, Work, make_progress, shown
+from gevent_dispatcher.commands._queues import (
+    Watched,
+    add_legacy,
+    add_sqs,
+    described,
+    is_url,
+    left_in,
+    queue_name,
+    queue_of,
+)
 from gevent_dispatcher.commands._signals import on_signals
-from gevent_dispatcher.queues import OpenQueue, QueueError, Status
+from gevent_dispatcher.queues import QueueError
 
 if TYPE_CHECKING:
     from gevent_dispatcher.commands._options import Commands
@@ -37,6 +45,8 @@ a queue, with each other and with the applications that fill it. What the endpoi
   python -m gevent_dispatcher worker queue.db
   python -m gevent_dispatcher worker queue.db --once
   python -m gevent_dispatcher worker queue.db --allow http://127.0.0.1:8080 --pool-size 20
+  python -m gevent_dispatcher worker https://sqs.eu-west-1.amazonaws.com/123456789012/events \\
+      --dead-letter-url https://sqs.eu-west-1.amazonaws.com/123456789012/events-dead
 
 Requests go only to the Event API ({" and ".join(EVENT_API)}) and where --allow
 says: whoever can write to the queue could name any address. What would go elsewhere goes to the dead letters.
@@ -45,8 +55,13 @@ SIGTERM or Ctrl-C: nothing more is received, what was sent is finished, the rest
 A second signal ends the process at once; what it held comes again after its lease. On a terminal there is a bar,
 elsewhere a line in the log each minute.
 
+A queue of Amazon SQS is asked by calls that wait, and that a stop lets end: --close-timeout says for how long (20 s at
+most). Without --dead-letter-url what is refused is given back, and is left to the redrive policy that the queue should
+have then. Messages of older formats are understood when --account-id and --project-id say what they lack.
+
 It ends with 0; with 1 when --once left something in the queue, or put something to the dead letters; 2 when called
-wrongly; 3 when the queue cannot be used. A file that is not there is waited for, except with --once.
+wrongly; 3 when the queue cannot be used. A file that is not there is waited for, except with --once,
+and so is a queue of SQS that cannot be reached or used: the log says why.
 """
 
 _USAGE = "%(prog)s [OPTION ...] QUEUE"
@@ -71,7 +86,7 @@ _GRACE = 5.0
 def add(commands: Commands) -> None:
     """Add the command to a parser."""
     command = add_command(commands, "worker", "deliver what is in a queue", _DESCRIPTION, usage=_USAGE)
-    command.add_argument("queue", type=queue_path, metavar="QUEUE", help="the path of a SqliteQueue's file")
+    command.add_argument("queue", type=queue_name, metavar="QUEUE", help="a SqliteQueue's path, or a url of Amazon SQS")
     command.add_argument("--once", action="store_true", help="end when the queue is empty, or the endpoint is away")
     command.add_argument(
         "--allow",
@@ -88,18 +103,24 @@ def add(commands: Commands) -> None:
         help="between two lines of the log where there is no bar (default: %(default)g)",
     )
     add_settings(command, "what is held, and for how long", ConsumerConfig, _HELP)
+    sqs = add_sqs(command)
+    sqs.add_argument("--polls", type=int, metavar="N", help="calls at once while there is much (default: 4)")
+    add_legacy(sqs)
     add_http(command)
     command.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    queue = existing_queue(options.queue)
+    try:
+        queue = queue_of(options.queue, options)
+    except QueueError as error:
+        return fail(error)
     consumer = checked(options, lambda: _consumer(queue, options))
     stop_time = options.close_timeout if options.close_timeout is not None else ConsumerConfig.close_timeout
     on_signals(lambda number: _stop(consumer, stop_time), lambda: _last_words(consumer.stats()), stop_time + _GRACE)
     watched = queue.open()
     try:
-        return _Worker(consumer, watched, options).run()
+        return _Worker(consumer, Watched(watched, is_url(options.queue)), options).run()
     except QueueError as error:
         return fail(error)
     finally:
@@ -132,11 +153,11 @@ class _Worker:
 
     Args:
         consumer: what runs.
-        queue: its queue, opened for looks at it.
+        queue: its queue, for looks at it.
         options: of the command.
     """
 
-    def __init__(self, consumer: Consumer, queue: OpenQueue, options: argparse.Namespace) -> None:
+    def __init__(self, consumer: Consumer, queue: Watched, options: argparse.Namespace) -> None:
         self._consumer = consumer
         self._queue = queue
         self._options = options
@@ -148,7 +169,8 @@ class _Worker:
             QueueError: the queue cannot be used.
         """
         options = self._options
-        self._look_first()
+        if not is_url(options.queue):
+            self._look_first()
         progress = make_progress("events", options.report_interval)
         until = " until it is empty" if options.once else ""
         logger.info(
@@ -160,40 +182,38 @@ class _Worker:
 
     def _look_first(self) -> None:
         try:
-            self._queue.status()
+            self._queue.status_of_now()
         except QueueError:
             if self._options.once or os.path.exists(self._options.queue):
                 raise
 
     def _how_it_ended(self) -> int:
-        status = self._queue.status()
-        left = status.waiting + status.delayed + status.leased
-        if left:
+        status = self._queue.status_of_now()
+        if status is None:
             logger.warning(
-                "%d messages (%d events) are left in the queue",
-                left,
-                status.events,
-                extra=about("queue_not_emptied", messages=left, events=status.events),
+                "what is left in the queue cannot be known without the right to sqs:GetQueueAttributes",
+                extra=about("queue_not_emptied", messages=None, events=None),
             )
-        return INCOMPLETE if left or self._consumer.stats().dead else WELL
+        elif left_in(status):
+            logger.warning(
+                "%s are left in the queue",
+                described(status),
+                extra=about("queue_not_emptied", messages=left_in(status), events=status.events),
+            )
+        is_done = status is not None and not left_in(status) and not self._consumer.stats().dead
+        return WELL if is_done else INCOMPLETE
 
     def _work(self) -> Work:
-        stats, status = self._consumer.stats(), self._status()
+        stats, status = self._consumer.stats(), self._queue.status()
         done = stats.delivered_events + stats.dead_events
         events = None if status is None else status.events
-        waiting = "?" if events is None else str(events)
+        waiting = "?" if status is None else str(events) if events is not None else f"about {left_in(status)} messages"
         return Work(
             done,
             None if events is None else done + events,
             f"{stats.delivered_events} events delivered, {waiting} in the queue; {_counts(stats)}",
             f"{waiting} waiting, {stats.dead_events} dead",
         )
-
-    def _status(self) -> Status | None:
-        try:
-            return self._queue.status()
-        except QueueError:  # the consumer says so
-            return None
 
 
 def _counts(stats: ConsumerStats) -> str:

@@ -29,6 +29,10 @@ class QueueUncertain(QueueUnavailable):
     """Time ran out, or the disk failed, in the middle of a commit: all of it was done, or nothing."""
 
 
+class QueueForbidden(QueueUnavailable):
+    """Whoever asks has no right to; the text names the right."""
+
+
 class QueueUnusable(QueueError):
     """What is there is not a queue of this version: foreign, newer, or corrupt. It takes an operator."""
 

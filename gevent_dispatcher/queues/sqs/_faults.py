@@ -8,7 +8,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from gevent_dispatcher._retry import CONTENT_TOO_LARGE
-from gevent_dispatcher.queues._protocol import QueueError, QueueRefused, QueueUnavailable, QueueUncertain, Refusal
+from gevent_dispatcher.queues._protocol import (
+    QueueError,
+    QueueForbidden,
+    QueueRefused,
+    QueueUnavailable,
+    QueueUncertain,
+    Refusal,
+)
 
 _MALFORMED = 400
 
@@ -93,7 +100,7 @@ def _of_sqs(code: str, status: int | None, operation: str) -> QueueError:
         return QueueUnavailable(f"AWS does not accept the credentials ({code})")
     if code in _FORBIDDEN or status == 403:
         right = _RIGHTS.get(operation, operation)
-        return QueueUnavailable(f"the credentials have no right to {right} ({code}): grant it on this queue")
+        return QueueForbidden(f"the credentials have no right to {right} ({code}): grant it on this queue")
     return QueueUnavailable(f"SQS answered {code}" + (f" (status {status})" if status else ""))
 
 
