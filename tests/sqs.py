@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import botocore.config
+import botocore.exceptions
 import botocore.session
+import gevent
 
 from gevent_dispatcher.queues import PollingQueue
 from gevent_dispatcher.queues.sqs import SqsQueue
@@ -95,3 +97,77 @@ def client(endpoint: str, **settings: Any) -> Any:
 def opened(url: str, **settings: Any) -> PollingQueue:
     """A queue, opened; the region is not in the url."""
     return SqsQueue(url, region=REGION, **settings).open()
+
+
+class Recording:
+    """A client that writes down what it is asked, and may be told to answer something else.
+
+    Args:
+        client: who answers in the end; None accepts everything.
+
+    Attributes:
+        calls: operation and parameters.
+        script: for each operation, what the next calls get: an answer, an exception, or a function of the parameters.
+        most_at_once: how many calls were under way at once.
+    """
+
+    def __init__(self, client: Any = None) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.script: dict[str, list[Any]] = {}
+        self.most_at_once = 0
+        self._at_once = 0
+        self._client = client
+
+    def __getattr__(self, operation: str) -> Any:
+        if operation.startswith("_"):
+            raise AttributeError(operation)
+        return lambda **parameters: self._answer(operation, parameters)
+
+    def close(self) -> None:
+        """It belongs to the test."""
+
+    def of(self, operation: str) -> list[dict[str, Any]]:
+        """The parameters of the calls of one operation."""
+        return [parameters for name, parameters in self.calls if name == operation]
+
+    def _answer(self, operation: str, parameters: dict[str, Any]) -> Any:
+        self.calls.append((operation, parameters))
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            gevent.sleep(0)
+            return self._told(operation, parameters)
+        finally:
+            self._at_once -= 1
+
+    def _told(self, operation: str, parameters: dict[str, Any]) -> Any:
+        told = self.script.get(operation)
+        answer = told.pop(0) if told else None
+        if isinstance(answer, Exception):
+            raise answer
+        if callable(answer):
+            return answer(parameters)
+        if answer is not None:
+            return answer
+        if self._client is not None:
+            return getattr(self._client, operation)(**parameters)
+        return {"Successful": [{"Id": entry["Id"]} for entry in parameters.get("Entries", ())]}
+
+
+def failing(*codes: str | None, is_ours: bool = False) -> Any:
+    """An answer in which some entries fail, by their places; None is one that does not."""
+
+    def answer(parameters: dict[str, Any]) -> dict[str, Any]:
+        failed, done = [], []
+        for entry, code in zip(parameters["Entries"], [*codes, *[None] * 10]):
+            outcome = {"Id": entry["Id"], "Code": code, "SenderFault": is_ours}
+            (done if code is None else failed).append(outcome)
+        return {"Successful": done, "Failed": failed}
+
+    return answer
+
+
+def client_error(code: str, status: int = 400) -> Exception:
+    """What a client raises when SQS answers with an error."""
+    response: Any = {"Error": {"Code": code, "Message": "S3CRET"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return botocore.exceptions.ClientError(response, "SendMessageBatch")

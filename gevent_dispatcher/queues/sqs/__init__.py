@@ -15,9 +15,10 @@ comes twice. In a process that is not patched each call takes a native thread, a
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 
-if find_spec("botocore") is None:
+if "botocore" not in sys.modules and find_spec("botocore") is None:
     raise ImportError("gevent_dispatcher.queues.sqs needs botocore: pip install 'gevent-dispatcher[sqs]'")
 
 from gevent_dispatcher.queues.sqs._letters import DeadLetters
