@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import AbstractContextManager
-from typing import Any, Callable
+from typing import Any, Callable, Collection, Mapping
 
 import gevent
 
@@ -170,8 +170,7 @@ class Spool:
                     break
                 portion = portion[: len(portion) // 2]
             except QueuePartial as error:
-                self._holds = True
-                self._end([portion[at] for at in error.stored], Outcome.SPOOLED, "", _STORED)
+                self._end_some(portion, error.stored, error.refusals)
                 left = [batch for batch in batches[ended:] if not batch.is_settled]
                 self._say_why(left, error)
                 return left
@@ -191,9 +190,13 @@ class Spool:
             self._opened.put([batch.request() for batch in batches])
         except QueueRefused as error:
             refusals = error.refusals
-        self._holds = True
+        self._end_some(batches, set(range(len(batches))) - refusals.keys(), refusals)
+
+    def _end_some(self, batches: list[Batch], stored: Collection[int], refusals: Mapping[int, Refusal]) -> None:
+        """End those that were stored, and those that never will be, by their positions."""
+        self._holds = self._holds or bool(stored)
         self._look_in(self._pause)
-        self._end([batch for at, batch in enumerate(batches) if at not in refusals], Outcome.SPOOLED, "", _STORED)
+        self._end([batches[at] for at in sorted(stored)], Outcome.SPOOLED, "", _STORED)
         for at, refusal in refusals.items():
             self._end([batches[at]], Outcome.DROPPED, *_why_refused(refusal))
 

@@ -37,19 +37,6 @@ class QueueUnusable(QueueError):
     """What is there is not a queue of this version: foreign, newer, or corrupt. It takes an operator."""
 
 
-class QueuePartial(QueueUncertain):
-    """Some requests of a put were stored, the others not, or that is uncertain; a queue of one place never raises it.
-
-    Args:
-        why: for operators.
-        stored: the positions of those that were, in what was put.
-    """
-
-    def __init__(self, why: str, stored: Collection[int]) -> None:
-        super().__init__(why)
-        self.stored = frozenset(stored)
-
-
 class Refusal(NamedTuple):
     """Why a queue will never take a request as it is.
 
@@ -60,6 +47,21 @@ class Refusal(NamedTuple):
 
     status: int
     reason: str
+
+
+class QueuePartial(QueueUncertain):
+    """Some requests of a put were stored, the others not, or that is uncertain; a queue of one place never raises it.
+
+    Args:
+        why: for operators.
+        stored: the positions of those that were, in what was put.
+        refusals: by the position, for those that will never be.
+    """
+
+    def __init__(self, why: str, stored: Collection[int], refusals: Mapping[int, Refusal]) -> None:
+        super().__init__(why)
+        self.stored = frozenset(stored)
+        self.refusals = dict(refusals)
 
 
 class QueueRefused(QueueError):

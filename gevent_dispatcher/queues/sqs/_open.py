@@ -410,7 +410,7 @@ def _raise_what_failed(parcels: Iterable[tuple[int, Parcel]], refusals: dict[int
     if errors:
         error = next(iter(errors.values()))
         if stored or refusals:
-            raise QueuePartial(str(error), stored)
+            raise QueuePartial(str(error), stored, refusals)
         raise type(error)(str(error))  # several putters are told of it
     if refusals:
         raise QueueRefused(refusals)
