@@ -57,6 +57,7 @@ Have dead letters received again, as if they were new: when what refused them ha
 
   python -m gevent_dispatcher queue requeue queue.db 17 18
   python -m gevent_dispatcher queue requeue queue.db --all
+  python -m gevent_dispatcher queue requeue https://sqs... 5fea7756-0ea4-451a --dead-letter-url https://sqs...
 """
 
 _PURGE = """\
