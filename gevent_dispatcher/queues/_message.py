@@ -80,7 +80,9 @@ def _written(body: bytes | None) -> _Written:
 
 
 def _as_text(body: bytes) -> str | None:
-    if body.translate(None, _LEGAL) or any(each in body for each in _ILLEGAL):  # a tenth of what a pattern costs
+    if body.translate(None, _LEGAL):  # a tenth of what a pattern costs
+        return None
+    if not body.isascii() and any(each in body for each in _ILLEGAL):
         return None
     try:
         return body.decode("utf-8")

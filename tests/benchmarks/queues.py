@@ -1,9 +1,10 @@
-"""What the queue on the machine costs: CPU per event by spool, by queue and by worker, beside the direct path.
+"""What queues cost: CPU per event by spool, by queue and by worker, beside the direct path.
 
     python -m tests.benchmarks.queues
 
-Each way runs in a fresh process under monkey patching, in turns; medians of the repetitions. The last line says how
-late the hub is at 2 000 events/s while another process keeps the file locked, as a slow disk would.
+Each way runs in a fresh process under monkey patching, in turns; medians of the repetitions. For Amazon SQS a stand-in
+answers, in a process of its own and after 5 ms. The last line says how late the hub is at 2 000 events/s while another
+process keeps the file locked, as a slow disk would.
 """
 
 from gevent import monkey
@@ -17,9 +18,10 @@ import sqlite3  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
+from contextlib import contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
 from statistics import median  # noqa: E402
-from typing import Any, Callable  # noqa: E402
+from typing import Any, Callable, Iterator  # noqa: E402
 
 import gevent  # noqa: E402
 
@@ -102,6 +104,47 @@ def _worker(task: dict[str, Any]) -> dict[str, float]:
     return {"cpu": used}
 
 
+def _sqs(task: dict[str, Any]) -> dict[str, float]:
+    queue = _sqs_queue(task)
+    return _through(_dispatcher(transport=QueueTransport(queue)), task)
+
+
+def _sqs_worker(task: dict[str, Any]) -> dict[str, float]:
+    queue = _sqs_queue(task)
+    _through(_dispatcher(transport=QueueTransport(queue)), task)
+    consumer = Consumer(queue, destinations=[task["url"]], proxy="")
+    _stop_after(consumer, task["count"])
+    used = _cpu(task, consumer.run)
+    assert consumer.stats().delivered_events == task["count"], consumer.stats()
+    return {"cpu": used}
+
+
+def _sqs_queue(task: dict[str, Any]) -> Any:
+    """With a client that is there: making one costs 0.1 s once in a process's life, which is not for each event."""
+    import botocore.config
+    import botocore.session
+
+    from gevent_dispatcher.queues.sqs import SqsQueue
+
+    session = botocore.session.Session()
+    session.set_credentials("test", "test")
+    config = botocore.config.Config(
+        retries={"total_max_attempts": 1}, parameter_validation=False, max_pool_connections=20, proxies={}
+    )
+    endpoint = task["queue"].rpartition("/1/")[0]
+    client = session.create_client("sqs", region_name="eu-west-1", endpoint_url=endpoint, config=config)
+    return SqsQueue(task["queue"], client=client)
+
+
+def _stop_after(consumer: Consumer, events: int) -> None:
+    def watch() -> None:
+        while consumer.stats().delivered_events < events or consumer.stats().held:
+            gevent.sleep(0.05)
+        consumer.stop(5)
+
+    gevent.spawn(watch)
+
+
 def _slow_disk(task: dict[str, Any]) -> dict[str, float]:
     dispatcher = _dispatcher(transport=QueueTransport(SqliteQueue(task["path"])))
     events = payloads.Events(task["params"], task["url"])
@@ -142,6 +185,8 @@ WAYS: dict[str, Callable[[dict[str, Any]], dict[str, float]]] = {
     "queue": _queue,
     "spool": _spool,
     "worker": _worker,
+    "sqs": _sqs,
+    "sqs worker": _sqs_worker,
     "slow disk": _slow_disk,
 }
 _LABELS = {
@@ -149,6 +194,8 @@ _LABELS = {
     "queue": "dispatcher, each batch to a SqliteQueue",
     "spool": "dispatcher, endpoint away, to the spool",
     "worker": "worker, from the SqliteQueue to the endpoint",
+    "sqs": "dispatcher, to a SqsQueue",
+    "sqs worker": "worker, from the SqsQueue to the endpoint",
 }
 
 
@@ -157,6 +204,9 @@ def measure(way: str, count: int, params: dict[str, Any], tools: programs.Tools)
     with tempfile.TemporaryDirectory() as directory, tools.sink() as sink, programs.refusing_port() as port:
         url = f"http://127.0.0.1:{port}/v1/events" if way == "spool" else sink.url
         task = {"way": way, "path": str(Path(directory) / "queue.db"), "url": url, "count": count, "params": params}
+        if way.startswith("sqs"):
+            with _stand_in() as queue:
+                return _in_a_process({**task, "queue": queue})
         if way != "slow disk":
             return _in_a_process(task)
         opened = SqliteQueue(task["path"]).open()
@@ -169,6 +219,14 @@ def measure(way: str, count: int, params: dict[str, Any], tools: programs.Tools)
             return _in_a_process(task)
 
 
+@contextmanager
+def _stand_in() -> Iterator[str]:
+    """The url of a queue."""
+    program = [sys.executable, "-m", "tests.benchmarks.sqs_stand_in", "300"]
+    with programs.started(program, stdout=programs.subprocess.PIPE) as process:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}/1/events"
+
+
 def _in_a_process(task: dict[str, Any]) -> dict[str, float]:
     arguments = [sys.executable, "-m", "tests.benchmarks.queues", "--task", json.dumps(task)]
     return dict(json.loads(programs.run(arguments, 120.0)))
@@ -177,10 +235,13 @@ def _in_a_process(task: dict[str, Any]) -> dict[str, float]:
 def report(results: dict[str, list[dict[str, float]]]) -> str:
     """A table in markdown."""
     making = median(each["cpu"] for each in results["making"])
-    used = {way: median(each["cpu"] for each in results[way]) - making * (way != "worker") for way in _LABELS}
+    labels = {way: label for way, label in _LABELS.items() if way in results}
+    used = {way: median(each["cpu"] for each in results[way]) - making * ("worker" not in way) for way in labels}
     lines = ["| | CPU µs/event | ratio to the direct path |", "|---|---:|---:|"]
-    lines += [f"| {label} | {used[way]:.1f} | {used[way] / used['direct']:.2f} |" for way, label in _LABELS.items()]
-    slow = results["slow disk"]
+    lines += [f"| {label} | {used[way]:.1f} | {used[way] / used['direct']:.2f} |" for way, label in labels.items()]
+    slow = results.get("slow disk")
+    if not slow:
+        return "\n".join(lines)
     p99, most = (median(each[name] for each in slow) for name in ("p99_ms", "max_ms"))
     return "\n".join([*lines, "", f"Hub late while the file is locked: p99 {p99:.1f} ms, max {most:.1f} ms."])
 
@@ -190,6 +251,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20_000, help="events of one run")
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--only", nargs="*", choices=list(WAYS), help="these ways, beside making and direct")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.task:
@@ -198,9 +260,10 @@ def main() -> None:
         os._exit(0)  # at once: exit handlers belong to no measurement
     with tempfile.TemporaryDirectory() as directory:
         tools, params = programs.Tools(Path(directory)), payloads.captured()
-        results: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+        ways = [way for way in WAYS if given.only is None or way in ("making", "direct", *given.only)]
+        results: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
         for repetition in range(given.repetitions):
-            for way in WAYS:
+            for way in ways:
                 print(f"{repetition + 1}/{given.repetitions} {way}", file=sys.stderr)
                 results[way].append(measure(way, given.count, params, tools))
     print(report(results))

@@ -10,16 +10,19 @@ from collections import deque
 from time import monotonic
 from typing import Any, Callable, Mapping, Sequence
 
+import gevent
 from gevent.event import Event
 
 from gevent_dispatcher._retry import CONTENT_TOO_LARGE
 from gevent_dispatcher.queues._message import size_of
 from gevent_dispatcher.queues._protocol import QueueError, QueueRefused, QueueUnavailable, QueueUncertain, Refusal
-from gevent_dispatcher.queues.sqs._batch import how_many
+from gevent_dispatcher.queues.sqs._batch import MOST_ENTRIES, how_many
 from gevent_dispatcher.queues.sqs._faults import Failed, failed_of
 
 # Calls under way at once. Two are enough to have one arrive while another is made ready.
 _AT_ONCE = 2
+# How long a call waits for company, in seconds: little beside the 5 to 20 ms that it takes.
+_LINGER = 0.002
 # How often an entry that failed by no fault of its own is sent again at once; then its putter is told.
 _MOST_TRIES = 3
 
@@ -83,6 +86,7 @@ class Outbox:
         self._timeout = timeout
         self._waiting: deque[Parcel] = deque()
         self._under_way = 0
+        self._is_gathering = False
 
     def send(self, parcels: Sequence[Parcel]) -> None:
         """Send messages, and have the outcome of each in it."""
@@ -96,12 +100,29 @@ class Outbox:
     def _see_to(self, parcel: Parcel) -> None:
         deadline = monotonic() + self._timeout
         while parcel.outcome is None:
-            if self._waiting and self._under_way < _AT_ONCE:
+            if self._may_send():
+                self._gather()
                 self._send_some()
             elif not parcel.ended.wait(max(deadline - monotonic(), 0.0)):
                 parcel.outcome = self._too_late(parcel)
             elif parcel.outcome is None:  # it is this one's turn to send
                 parcel.ended.clear()
+
+    def _may_send(self) -> bool:
+        return bool(self._waiting) and self._under_way < _AT_ONCE and not self._is_gathering
+
+    def _gather(self) -> None:
+        """Wait for those who are about to put, too."""
+        if self._next() < MOST_ENTRIES:
+            self._is_gathering = True
+            try:
+                gevent.sleep(_LINGER)
+            finally:
+                self._is_gathering = False
+
+    def _next(self) -> int:
+        """How many of those that wait go into the next call."""
+        return how_many((parcel.size for parcel in self._waiting), self._most_bytes)
 
     def _too_late(self, parcel: Parcel) -> QueueError:
         kind = QueueUncertain if parcel.is_sent else QueueUnavailable
@@ -117,8 +138,7 @@ class Outbox:
     # -- one call ------------------------------------------------------------------------------------------------------
 
     def _send_some(self) -> None:
-        count = how_many((parcel.size for parcel in self._waiting), self._most_bytes)
-        parcels = [self._waiting.popleft() for _ in range(count)]
+        parcels = [self._waiting.popleft() for _ in range(self._next())]
         self._under_way += 1
         try:
             self._settle(parcels, self._sent(parcels))
@@ -177,5 +197,5 @@ class Outbox:
                 parcel.end(error)
 
     def _wake_next(self) -> None:
-        if self._waiting and self._under_way < _AT_ONCE:
+        if self._may_send():
             self._waiting[0].ended.set()
