@@ -14,7 +14,7 @@ import pytest
 from gevent_dispatcher.collector import Collector
 from gevent_dispatcher.queues._message import encode
 from tests.commands import QUICK, request, run, start
-from tests.lifetimes._processes import Program
+from tests.lifetimes._processes import ROOT, Program
 from tests.picky import Gate, PickyServer
 from tests.sqs import ENVIRON, REGION, Moto
 from tests.waiting import wait_until
@@ -167,6 +167,20 @@ def test_a_queue_that_is_not_there_is_said(tmp_path: Path, moto: Moto) -> None:
         assert worker.wait_for_end() == 0
     done = run("queue", "purge", "--dead", "--yes", moto.queue())
     assert (done.returncode, "--dead-letter-url" in done.stderr) == (3, True)
+
+
+def test_the_example_of_a_worker_delivers_and_ends(tmp_path: Path, moto: Moto) -> None:
+    queue = moto.queue()
+    with PickyServer(accept) as server:
+        put(moto, queue, server.url, *names(5))
+        environ = {"EVENTS_QUEUE_URL": queue, "EVENTS_DESTINATIONS": server.url, "NO_PROXY": "127.0.0.1"}
+        with Program(["examples/sqs_worker.py"], tmp_path, {**environ, "PYTHONPATH": str(ROOT)}) as worker:
+            worker.wait_for("deliveries", lambda: len(server.accepted) == 5 and moto.left(queue) == 0)
+            worker.signal(signal.SIGTERM)
+            put(moto, queue, server.url, "late")
+            assert worker.wait_for_end() == 0
+        assert "5 messages acknowledged, 0 dead" in worker.output()
+        assert moto.counts(queue) == (1, 0)
 
 
 # -- bad days ----------------------------------------------------------------------------------------------------------
