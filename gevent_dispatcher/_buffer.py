@@ -386,9 +386,9 @@ class Buffer:
         """What is not settled of the batches of one number."""
         return self._pending.pieces(number)
 
-    def rests(self) -> bool:
-        """Whether the breaker of any origin is open."""
-        return any(lane.breaker.is_open for lane in self._lanes.values())
+    def rests(self, by: float) -> bool:
+        """Whether any origin is left alone: its breaker is open, or the time that it asked for ends later than `by`."""
+        return any(lane.rests(by) for lane in self._lanes.values())
 
     def everything(self) -> list[Batch]:
         """All batches that are not settled, in flight ones included, for the final account."""

@@ -36,6 +36,8 @@ monotonic = time.monotonic
 
 # What a killed sender may take to close its socket, in seconds.
 _KILL_TIMEOUT = 0.05
+# A consumer that shall end when the queue is empty does not wait for an origin that asked for more time, in seconds.
+_SOON = 2.0
 # How often a consumer that stops looks whether what was under way waits again, in seconds.
 _LOOK = 0.05
 # What is kept of the time to stop for giving back what was not delivered: a quarter, and in seconds at most.
@@ -115,8 +117,8 @@ class Consumer:
         """Deliver until `stop` is called.
 
         Args:
-            until_empty: or until the queue gives nothing more and what is held has ended, or an origin rests, or the
-                queue has been away for some seconds.
+            until_empty: or until the queue gives nothing more and what is held has ended, or an origin rests or asked
+                for some seconds, or the queue has been away for some.
 
         Raises:
             QueueUnusable: what is there is not a queue.
@@ -160,7 +162,7 @@ class Consumer:
         config = self._config
 
         def is_over(is_empty: bool) -> bool:
-            return (is_empty and not self._held) or self._buffer.rests() or receivers.is_at_its_end
+            return (is_empty and not self._held) or self._buffer.rests(monotonic() + _SOON) or receivers.is_at_its_end
 
         receivers = Receivers(
             opened,

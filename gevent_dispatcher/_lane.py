@@ -192,6 +192,11 @@ class Lane:
         """Whether there is nothing here, and nothing to remember."""
         return not (self._ready or self._waiting or self.in_flight) and self.breaker.is_well
 
+    def rests(self, by: float) -> bool:
+        """Whether its breaker is open, or the time that it asked for ends later than `by`."""
+        asked = (each.asked and each.not_before > by and not each.batch.is_gone for each in self._waiting)
+        return self.breaker.is_open or any(asked)
+
     # -- in ------------------------------------------------------------------------------------------------------------
 
     def append(self, batch: Batch) -> None:

@@ -281,6 +281,15 @@ def test_until_empty_does_not_wait_for_ever_for_a_queue_that_is_away(queue: Open
     assert consumer.stats().received == 0
 
 
+def test_until_empty_does_not_wait_for_what_an_endpoint_asked_for(queue: OpenQueue, recipe: SqliteQueue) -> None:
+    with HostileServer() as server:
+        queue.put(requests(server.url("retry_after/120"), names(3)))
+        consumer = Consumer(recipe, destinations=[server.url()], proxy="", poll_interval=0.02)
+        with gevent.Timeout(20):
+            consumer.run(until_empty=True)
+    assert (consumer.stats().released, consumer.stats().requests) == (1, 1)
+
+
 def test_it_runs_once(recipe: SqliteQueue) -> None:
     consumer = Consumer(recipe, proxy="")
     consumer.run(until_empty=True)
