@@ -60,6 +60,7 @@ LAYERS = {
     "gunicorn": 4,
     "uwsgi": 4,
     "doctor": 2,  # it imports nothing of the package but the off switch, and the engine says its few own findings
+    "aws_lambda": 4,
     "collector": 4,
     "testing": 4,
     "commands": 4,
@@ -82,7 +83,7 @@ KNOWN_TO = {
             "_spool",
         ),
         *("_tls", "_http_response", "_http_connection", "_http_client"),
-        *("queues", "collector", "commands", "testing", "__main__"),
+        *("queues", "aws_lambda", "collector", "commands", "testing", "__main__"),
         "sdk",  # a fork doubles the greenlets that stand for the SDK's threads, and only gevent can end them
     },
     "urllib3": {"_http_client", "_http_connection"},
