@@ -22,7 +22,7 @@ SQS = ["botocore>=1.31"]
 # gunicorn's extra brings what its gevent worker imports.
 EXAMPLES = [*SDK, "flask>=1.1", "gunicorn[gevent]>=20", *PROGRESS]
 BENCH = ["launchdarkly-server-sdk>=9", "matplotlib>=3", "orjson>=3", "requests>=2", "sentry-sdk>=2", "trustme>=1"]
-TEST = ["pytest>=7", "pytest-timeout>=2", "hypothesis>=6", "trustme>=1", "requests>=2"]
+TEST = ["pytest>=7", "pytest-timeout>=2", "hypothesis>=6", "trustme>=1", "requests>=2", "pyyaml>=6"]
 
 setup(
     name="gevent-dispatcher",
