@@ -3,3 +3,9 @@
 from gevent import monkey
 
 monkey.patch_all()
+
+from hypothesis import settings  # noqa: E402  # after the patch
+
+# A property is tried on a machine that may be busy: an example that takes longer than usual is no failure.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
