@@ -22,7 +22,9 @@ SQS = ["botocore>=1.31"]
 # gunicorn's extra brings what its gevent worker imports.
 EXAMPLES = [*SDK, "flask>=1.1", "gunicorn[gevent]>=20", *PROGRESS]
 BENCH = ["launchdarkly-server-sdk>=9", "matplotlib>=3", "orjson>=3", "requests>=2", "sentry-sdk>=2", "trustme>=1"]
-TEST = ["pytest>=7", "pytest-timeout>=2", "hypothesis>=6", "trustme>=1", "requests>=2", "pyyaml>=6"]
+# What Lambda's Python runtime is made of, where it need not be built.
+LAMBDA = ['awslambdaric>=2; python_version >= "3.9" and sys_platform == "linux" and platform_machine == "x86_64"']
+TEST = ["pytest>=7", "pytest-timeout>=2", "hypothesis>=6", "trustme>=1", "requests>=2", "pyyaml>=6", *LAMBDA]
 
 setup(
     name="gevent-dispatcher",
