@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from importlib import import_module
 from typing import Any, Sequence
 
+from gevent_dispatcher._log import about, logger
 from gevent_dispatcher.aws_lambda._records import Letter
-
-logger = logging.getLogger("gevent_dispatcher")
 
 _SQS = "gevent_dispatcher.queues.sqs"
 
@@ -40,7 +38,11 @@ class SqsDeadLetters:
             self._opened, self._pid = self._recipe.open(), os.getpid()
         problems = self._opened.bury([self._as_sqs(letter) for letter in letters])
         for problem in {str(each) for each in problems if each is not None}:
-            logger.warning("some dead letters were not stored: %s", problem)
+            logger.warning(
+                "some dead letters were not stored: %s",
+                problem,
+                extra=about("dead_letters_not_stored", problem=problem),
+            )
         return [at for at, problem in enumerate(problems) if problem is not None]
 
     def _as_sqs(self, letter: Letter) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, Sequence, cast
 
@@ -11,6 +10,7 @@ from gevent import get_hub
 
 from gevent_dispatcher._config import sort_settings
 from gevent_dispatcher._consumer import EVENT_API, Consumer
+from gevent_dispatcher._log import about, logger
 from gevent_dispatcher._transport import Transport, transport_of
 from gevent_dispatcher._url import parse
 from gevent_dispatcher.aws_lambda._dead_letters import SqsDeadLetters
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
         backoff_max: float
         on_delivery: Callable[[Delivery], None] | None
 
-
-logger = logging.getLogger("gevent_dispatcher")
 
 # Those of a consumer's settings that an invocation leaves open.
 _OWN = frozenset(("pool_size", "backoff_base", "backoff_max", "on_delivery"))
@@ -177,7 +175,11 @@ class Handler:
     def _deliver(self, queue: RecordQueue, seconds: float) -> None:
         if seconds < LEAST:
             logger.warning(
-                "nothing was sent: %.1f s are left, less than margin=%g and %g", seconds, self._margin, LEAST
+                "nothing was sent: %.1f s are left, less than margin=%g and %g",
+                seconds,
+                self._margin,
+                LEAST,
+                extra=about("no_time_left", seconds=seconds),
             )
             return
         # The hub may take it for the time at which it last ran, before the process was frozen.
@@ -191,7 +193,10 @@ class Handler:
             stopping.kill()
         for reason, count in queue.refused.items():
             logger.warning(
-                "%d messages cannot be delivered, and are returned for the redrive policy: %s", count, reason
+                "%d messages cannot be delivered, and are returned for the redrive policy: %s",
+                count,
+                reason,
+                extra=about("left_to_redrive", messages=count, reason=reason),
             )
 
     def _consumer(self, queue: RecordQueue, finish: float) -> Consumer:
@@ -207,7 +212,12 @@ class Handler:
 
     def _answer(self, failures: list[str], total: int) -> dict[str, list[dict[str, str]]]:
         if failures:
-            logger.warning("%d of %d messages are returned to the queue", len(failures), total)
+            logger.warning(
+                "%d of %d messages are returned to the queue",
+                len(failures),
+                total,
+                extra=about("messages_returned", messages=len(failures)),
+            )
         if failures and self._strict:
             raise BatchFailed(f"{len(failures)} of {total} messages failed; in strict mode all of them come again")
         return {"batchItemFailures": [{"itemIdentifier": id} for id in failures]}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from math import ceil
 from time import monotonic
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from gevent_dispatcher._event import Request
+from gevent_dispatcher._log import about, logger
 from gevent_dispatcher.queues import _limits
 from gevent_dispatcher.queues._message import decode, encode, left_out
 from gevent_dispatcher.queues._protocol import (
@@ -34,8 +34,6 @@ from gevent_dispatcher.queues.sqs._settings import (
     LONGEST_POLL,
     Settings,
 )
-
-logger = logging.getLogger("gevent_dispatcher")
 
 # How often an entry that failed by no fault of its own is tried at once.
 _MOST_TRIES = 3
@@ -126,7 +124,7 @@ class OpenSqsQueue:
     def _say_once(self, text: str) -> None:
         if text not in self._said:
             self._said.add(text)
-            logger.warning("%s", text)
+            logger.warning("%s", text, extra=about("queue_trouble", what=text))
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
@@ -174,7 +172,13 @@ class OpenSqsQueue:
         for why in {why for _, why in unreadable}:
             count = sum(why == each for _, each in unreadable)
             place = "to the dead letters" if self._letters else "left to the queue's redrive policy"
-            logger.warning("%d messages cannot be read (%s): %s", count, why, place)
+            logger.warning(
+                "%d messages cannot be read (%s): %s",
+                count,
+                why,
+                place,
+                extra=about("messages_unreadable", messages=count, reason=why),
+            )
         try:
             if self._letters:
                 self._bury_raw(self._letters, unreadable)
@@ -182,7 +186,10 @@ class OpenSqsQueue:
                 delays = {raw["ReceiptHandle"]: self._growing(_history(raw)[0], 1.0) for raw, _ in unreadable}
                 self._change("change_message_visibility_batch", delays, _visible_after(delays))
         except QueueError as error:  # they come again, and so does this
-            logger.warning("they stay where they are for now (%s: %s)", type(error).__name__, error)
+            name = type(error).__name__
+            logger.warning(
+                "they stay where they are for now (%s: %s)", name, error, extra=about("messages_left", error=name)
+            )
 
     def _bury_raw(self, letters: Letters, unreadable: Sequence[tuple[Entry, str]]) -> None:
         outcomes = letters.bury([Letter(raw["Body"], why, 1, *_history(raw)) for raw, why in unreadable])
