@@ -34,7 +34,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["gevent_dispatcher", "gevent_dispatcher.*"]),
-    package_data={"gevent_dispatcher": ["py.typed"]},
+    package_data={"gevent_dispatcher": ["py.typed"], "gevent_dispatcher.collector": ["page/*"]},
     python_requires=">=3.8",
     install_requires=["gevent>=21.12", "urllib3>=1.26"],
     extras_require={

@@ -356,7 +356,7 @@ class TestCommand:
 def break_off(url: str) -> None:
     """Go away in the middle of a request."""
     with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=10) as connection:
-        connection.sendall(b"POST /v1/events HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\n\r\n{")
+        connection.sendall(b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         connection.shutdown(socket.SHUT_WR)
         while connection.recv(1024):
             pass

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Callable, Iterable
 
+from gevent_dispatcher.collector import _static
+from gevent_dispatcher.collector._answers import DONE, Answer, json_of, refusal
+from gevent_dispatcher.collector._guard import is_local, is_own
 from gevent_dispatcher.collector._ledger import Ledger
 
 if TYPE_CHECKING:
@@ -19,9 +21,6 @@ CONNECTION = "gevent_dispatcher.connection"
 
 # The Event API takes 3.5 MB (Optimizely Event API documentation); a little more shows what a client does beyond that.
 MAX_BODY = 4 * 1024 * 1024
-
-_JSON = [("Content-Type", "application/json")]
-_BODILESS = (204, 304)
 
 
 @dataclass(frozen=True)
@@ -55,22 +54,6 @@ def _check(name: str, value: object, kinds: tuple[type, ...], low: int, high: in
         raise ValueError(f"{name}={value!r}: must be {noun} from {low} to {high}")
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One HTTP answer."""
-
-    status: int
-    body: bytes = b""
-    close: bool = False
-
-    def headers(self) -> list[tuple[str, str]]:
-        """The header fields; a 204 carries neither type nor length."""
-        fields = [("Connection", "close")] if self.close else []
-        if self.status in _BODILESS:
-            return fields
-        return [*fields, *_JSON, ("Content-Length", str(len(self.body)))]
-
-
 class CollectorApp:
     """The WSGI application.
 
@@ -86,16 +69,17 @@ class CollectorApp:
         self._routes: dict[tuple[str, str], Callable[[WSGIEnvironment], Answer]] = {
             ("POST", EVENTS_PATH): self._post_events,
             ("GET", EVENTS_PATH): self._get_events,
-            ("GET", "/counts"): lambda _: _json(self.ledger.counts()),
-            ("GET", "/uuids"): lambda _: _json(self.ledger.uuids()),
-            ("GET", "/visitors"): lambda _: _json(self.ledger.visitors()),
+            ("GET", "/counts"): lambda _: json_of(self.ledger.counts()),
+            ("GET", "/uuids"): lambda _: json_of(self.ledger.uuids()),
+            ("GET", "/visitors"): lambda _: json_of(self.ledger.visitors()),
             ("POST", "/reset"): self._reset,
             ("POST", "/settings"): self._change,
+            **{("GET", path): _page for path in _static.FILES},
         }
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         answer = self._answer(environ)
-        start_response(_status_line(answer.status), answer.headers())
+        start_response(answer.status_line(), answer.headers())
         return [answer.body] if answer.body else []
 
     def change(self, **settings: Any) -> None:
@@ -109,17 +93,20 @@ class CollectorApp:
 
     def _answer(self, environ: WSGIEnvironment) -> Answer:
         path = environ["PATH_INFO"]
+        refused = _refused(environ, path)
+        if refused:
+            return refused
         route = self._routes.get((environ["REQUEST_METHOD"], path))
         if route:
             return route(environ)
         known = any(path == each for _, each in self._routes)
-        return _error(405 if known else 404, "see python -m gevent_dispatcher collector --help")
+        return refusal(405 if known else 404, "see python -m gevent_dispatcher collector --help")
 
     def _post_events(self, environ: WSGIEnvironment) -> Answer:
         self.ledger.asked(environ.get(CONNECTION))
         body = _read(environ)
         if body is None:
-            return _error(413, f"a body may have {MAX_BODY} bytes", close=True)
+            return refusal(413, f"a body may have {MAX_BODY} bytes", close=True)
         return self._events(lambda: self.ledger.receive_body(body))
 
     def _get_events(self, environ: WSGIEnvironment) -> Answer:
@@ -137,14 +124,30 @@ class CollectorApp:
 
     def _reset(self, _: WSGIEnvironment) -> Answer:
         self.ledger.reset()
-        return Answer(204)
+        return DONE
 
     def _change(self, environ: WSGIEnvironment) -> Answer:
         try:
             self.change(**_settings(_read(environ)))
         except ValueError as error:
-            return _error(400, str(error))
-        return Answer(204)
+            return refusal(400, str(error))
+        return DONE
+
+
+def _page(environ: WSGIEnvironment) -> Answer:
+    return _static.page(environ["PATH_INFO"])
+
+
+def _refused(environ: WSGIEnvironment, path: str) -> Answer | None:
+    host = environ.get("HTTP_HOST")
+    if host is None and environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
+        return refusal(400, "the Host header is missing, which HTTP/1.1 asks for")
+    if host is not None and not is_local(host):
+        return refusal(403, "the Host header names another machine: use localhost or a loopback address")
+    changes = environ["REQUEST_METHOD"] != "GET" and path != EVENTS_PATH
+    if changes and not is_own(environ.get("HTTP_ORIGIN"), host):
+        return refusal(403, "the Origin header is a foreign one: other sites' pages may send events, and nothing else")
+    return None
 
 
 def _read(environ: WSGIEnvironment) -> bytes | None:
@@ -160,18 +163,3 @@ def _settings(body: bytes | None) -> dict[str, Any]:
     if not isinstance(settings, dict) or not settings.keys() <= {"latency", "status"}:
         raise ValueError('settings are {"latency": seconds, "status": number}, either or both')
     return settings
-
-
-def _status_line(status: int) -> str:
-    try:
-        return f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return f"{status} Unnamed"
-
-
-def _json(value: object) -> Answer:
-    return Answer(200, json.dumps(value).encode())
-
-
-def _error(status: int, message: str, close: bool = False) -> Answer:
-    return Answer(status, json.dumps({"error": message}).encode(), close)
