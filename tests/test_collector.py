@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gevent_dispatcher.collector import Collector
-from gevent_dispatcher.collector._ledger import Ledger
+from gevent_dispatcher.collector._book import Book
+from gevent_dispatcher.collector._kept import Envelope
 from tests.waiting import wait_until
 
 JSON_VALUES = st.recursive(
@@ -30,7 +31,8 @@ JSON_VALUES = st.recursive(
 
 def visitor(name: str, *uuids: str, key: str = "purchase") -> dict[str, Any]:
     """One visitor of the Event API's shape, with an event for each uuid."""
-    return {"visitor_id": name, "snapshots": [{"events": [{"uuid": each, "key": key} for each in uuids]}]}
+    events = [{"uuid": each, "key": key, "timestamp": 1_700_000_000_000} for each in uuids]
+    return {"visitor_id": name, "snapshots": [{"events": events}]}
 
 
 def body(*visitors: Any) -> bytes:
@@ -76,17 +78,23 @@ def client(collector: Collector) -> Iterator[Client]:
     connected.close()
 
 
-class TestLedger:
+def book_of(*contents: bytes | str) -> Book:
+    """A book in which some bodies and query strings were noted."""
+    book = Book(0.0)
+    for content in contents:
+        envelope = Envelope(book.number(), 0.0, content, {})
+        book.take(envelope.read(), envelope)
+    return book
+
+
+class TestBook:
     def test_counts_events_by_uuid_and_visitors_by_id(self) -> None:
-        ledger = Ledger()
-        ledger.receive_body(
-            body(visitor("a", "1", "2"), visitor("b", "3"), visitor("a", "1", key="campaign_activated"))
-        )
-        assert ledger.uuids() == {"1": 2, "2": 1, "3": 1}
-        assert ledger.visitors() == {"a": {"purchase": 2, "campaign_activated": 1}, "b": {"purchase": 1}}
-        counts = ledger.counts()
-        assert (counts["events"], counts["unique"], counts["duplicated"], counts["visitors"]) == (4, 3, 1, 2)
-        assert counts["invalid"] == 0
+        book = book_of(body(visitor("a", "1", "2"), visitor("b", "3"), visitor("a", "1", key="campaign_activated")))
+        assert book.ledger.uuids() == {"1": 2, "2": 1, "3": 1}
+        assert book.ledger.visitors() == {"a": {"purchase": 2, "campaign_activated": 1}, "b": {"purchase": 1}}
+        totals = book.ledger.totals()
+        assert (totals.events, totals.unique, totals.duplicated, totals.visitors) == (4, 3, 1, 2)
+        assert totals.invalid == 0
 
     @pytest.mark.parametrize(
         "content",
@@ -95,9 +103,12 @@ class TestLedger:
             b"{",
             b"\xff",
             b"[" * 100_000,
+            b'{"a":' * 100_000,
             b"null",
             b"[]",
             b"{}",
+            b'{"account_id": "1", "visitors": [], "x": NaN}',
+            b'{"account_id": "1", "visitors": [], "x": 1e999}',
             body(None),
             body({"visitor_id": "a"}),
             body({"snapshots": [1]}),
@@ -106,53 +117,52 @@ class TestLedger:
         ],
     )
     def test_takes_note_of_what_it_cannot_read(self, content: bytes) -> None:
-        ledger = Ledger()
-        ledger.receive_body(content)
-        assert (ledger.counts()["invalid"], ledger.counts()["events"]) == (1, 0)
+        book = book_of(content)
+        assert (book.ledger.totals().invalid, book.ledger.totals().events) == (1, 0)
+        assert [(kept.facts.kind, bool(kept.problems)) for kept in book.shelf.after(0)] == [("invalid", True)]
 
     def test_counts_the_good_events_of_a_body_with_a_bad_one(self) -> None:
-        ledger = Ledger()
-        ledger.receive_body(body(visitor("a", "1"), "nonsense", visitor("b", "2")))
-        assert (ledger.counts()["invalid"], ledger.counts()["unique"]) == (1, 2)
+        book = book_of(body(visitor("a", "1"), "nonsense", visitor("b", "2")))
+        assert (book.ledger.totals().invalid, book.ledger.totals().unique) == (1, 2)
 
     @given(JSON_VALUES)
     def test_stands_any_json(self, value: object) -> None:
-        ledger = Ledger()
-        ledger.receive_body(json.dumps(value).encode())
-        ledger.receive_body(body(value))
-        assert ledger.counts()["events"] == 0
+        book = book_of(json.dumps(value).encode(), body(value))
+        assert book.ledger.totals().events == 0
+        assert book.ledger.totals().invalid == len(book.shelf) == 2
+        assert all(json.dumps([kept.item(), kept.details()]) for kept in book.shelf.after(0))
 
     @given(st.lists(st.lists(st.sampled_from("abcdef"), max_size=5), max_size=5))
     def test_totals_agree(self, requests: list[list[str]]) -> None:
-        ledger = Ledger()
-        for uuids in requests:
-            ledger.receive_body(body(*(visitor(each, each) for each in uuids)))
-        counts = ledger.counts()
-        assert counts["events"] == sum(map(len, requests)) == counts["unique"] + counts["duplicated"]
-        assert counts["events"] == sum(sum(keys.values()) for keys in ledger.visitors().values())
+        book = book_of(*(body(*(visitor(each, each) for each in uuids)) for uuids in requests))
+        totals = book.ledger.totals()
+        assert totals.events == sum(map(len, requests)) == totals.unique + totals.duplicated
+        assert totals.events == sum(sum(keys.values()) for keys in book.ledger.visitors().values())
+        assert totals.events == sum(book.summary()["keys"].values())
+        assert totals.duplicated == sum(kept.duplicate for kept in book.shelf.after(0))
 
     def test_reads_the_query_of_an_old_sdk(self) -> None:
-        ledger = Ledger()
-        ledger.receive_query(urlencode({"uuid": "1", "visitor_id": "a", "key": "purchase"}))
-        ledger.receive_query(urlencode({"visitors": json.dumps([visitor("b", "2")])}))
-        ledger.receive_query("n=purchase")
-        assert ledger.visitors() == {"a": {"purchase": 1}, "b": {"purchase": 1}}
-        assert ledger.counts()["invalid"] == 1
+        single = {"account_id": "1", "uuid": "1", "visitor_id": "a", "key": "purchase", "timestamp": "1700000000000"}
+        several = {"account_id": "1", "anonymize_ip": "true", "visitors": json.dumps([visitor("b", "2")])}
+        book = book_of(urlencode(single), urlencode(several), "n=purchase")
+        assert book.ledger.visitors() == {"a": {"purchase": 1}, "b": {"purchase": 1}}
+        assert book.ledger.totals().invalid == 1
 
     def test_reset_forgets_everything(self) -> None:
-        ledger = Ledger()
-        ledger.asked(1)
-        ledger.receive_body(body(visitor("a", "1"), None))
-        ledger.reset()
-        assert set(ledger.counts().values()) == {0}
-        assert (ledger.uuids(), ledger.visitors()) == ({}, {})
+        book = book_of(body(visitor("a", "1"), None), body(visitor("a", "1")))
+        book.ledger.asked(book)
+        book.reset(1.0)
+        assert set(book.ledger.totals()) == {0}
+        assert (book.ledger.uuids(), book.ledger.visitors(), len(book.shelf)) == ({}, {}, 0)
+        assert book.summary()["since"] == 1.0
 
 
 class TestServer:
     def test_answers_204_whatever_the_body(self, collector: Collector, client: Client) -> None:
         assert client.ask("POST", "/v1/events", body(visitor("a", "1"))) == (204, b"")
         assert client.ask("POST", "/v1/events", b"nonsense") == (204, b"")
-        assert client.ask("GET", "/v1/events?uuid=2&visitor_id=b&key=purchase") == (204, b"")
+        query = "uuid=2&visitor_id=b&key=purchase&timestamp=1700000000000&account_id=1"
+        assert client.ask("GET", f"/v1/events?{query}") == (204, b"")
         assert client.get("/counts") == collector.counts()
         assert collector.counts() == {
             "requests": 3,

@@ -1,165 +1,159 @@
-"""The collector's WSGI application: routes, bodies and answers. It knows the ledger, but no server and no clock."""
+"""The collector's WSGI application: which path leads where. It knows no server."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
+from random import Random
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Callable, Iterable
 
-from gevent_dispatcher.collector import _static
+from gevent_dispatcher.collector import _api, _static
 from gevent_dispatcher.collector._answers import DONE, Answer, json_of, refusal
+from gevent_dispatcher.collector._book import Book
+from gevent_dispatcher.collector._faults import Faults, settings_of
 from gevent_dispatcher.collector._guard import is_local, is_own
-from gevent_dispatcher.collector._ledger import Ledger
+from gevent_dispatcher.collector._intake import Intake
+from gevent_dispatcher.collector._pace import Pace
+from gevent_dispatcher.collector._requests import CONNECTION, Unreadable, read
+from gevent_dispatcher.collector._stream import Sources, Streams
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+    Route = Callable[[WSGIEnvironment], Answer]
+
 EVENTS_PATH = "/v1/events"
+_ITEM_PATH = "/api/events/"
+_STREAM_PATH = "/stream"
 
-# Names the connection in the WSGI environment; the server puts it there.
-CONNECTION = "gevent_dispatcher.connection"
-
-# The Event API takes 3.5 MB (Optimizely Event API documentation); a little more shows what a client does beyond that.
-MAX_BODY = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Behaviour:
-    """How events are answered.
-
-    Args:
-        latency: how long an answer takes, in seconds.
-        status: the HTTP status of the answer; events count as received only with a 2xx.
-
-    Raises:
-        ValueError: a value is outside its range; the message has name, value and range.
-    """
-
-    latency: float = 0.0
-    status: int = 204
-
-    def __post_init__(self) -> None:
-        _check("latency", self.latency, (int, float), 0, 3600, "a number of seconds")
-        _check("status", self.status, (int,), 200, 599, "a whole number")
-
-    @property
-    def accepts(self) -> bool:
-        """Whether events answered so have been received."""
-        return 200 <= self.status < 300
-
-
-def _check(name: str, value: object, kinds: tuple[type, ...], low: int, high: int, noun: str) -> None:
-    is_number = isinstance(value, kinds) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high:  # type: ignore[operator]  # mypy can't follow is_number
-        raise ValueError(f"{name}={value!r}: must be {noun} from {low} to {high}")
+_STREAM_FIELDS = [("Content-Type", "text/event-stream"), ("Cache-Control", "no-store"), ("Connection", "close")]
 
 
 class CollectorApp:
     """The WSGI application.
 
     Args:
-        behaviour: how events are answered, until someone changes it.
+        faults: how requests are answered, until someone changes it.
+        book: where events are noted.
         wait: waits that many seconds without holding up other requests.
+        chance: decides which requests fail.
     """
 
-    def __init__(self, behaviour: Behaviour, wait: Callable[[float], object]) -> None:
-        self.ledger = Ledger()
-        self.behaviour = behaviour
-        self._wait = wait
-        self._routes: dict[tuple[str, str], Callable[[WSGIEnvironment], Answer]] = {
-            ("POST", EVENTS_PATH): self._post_events,
-            ("GET", EVENTS_PATH): self._get_events,
-            ("GET", "/counts"): lambda _: json_of(self.ledger.counts()),
-            ("GET", "/uuids"): lambda _: json_of(self.ledger.uuids()),
-            ("GET", "/visitors"): lambda _: json_of(self.ledger.visitors()),
-            ("POST", "/reset"): self._reset,
-            ("POST", "/settings"): self._change,
-            **{("GET", path): _page for path in _static.FILES},
+    def __init__(self, faults: Faults, book: Book, wait: Callable[[float], object], chance: Random) -> None:
+        self.book = book
+        pace = Pace()
+        self.streams = Streams(Sources(book, pace, lambda: asdict(self.faults), time, monotonic))
+        self._intake = Intake(book, pace, faults, chance, wait, time, monotonic, self.streams.tell)
+        self._routes = self._table()
+
+    def _table(self) -> dict[str, dict[str, Route]]:
+        book = self.book
+        return {
+            EVENTS_PATH: {
+                "POST": self._intake.post,
+                "GET": self._intake.get,
+                "OPTIONS": self._intake.preflight,
+            },
+            "/counts": {"GET": lambda _: json_of(book.ledger.totals()._asdict())},
+            "/uuids": {"GET": lambda _: json_of(book.ledger.uuids())},
+            "/visitors": {"GET": lambda _: json_of(book.ledger.visitors())},
+            "/reset": {"POST": self._reset},
+            "/settings": {"POST": self._set},
+            "/api/events": {"GET": self._list},
+            "/api/summary": {"GET": lambda _: json_of(book.summary())},
+            "/api/reset": {"POST": self._reset},
+            "/api/faults": {"GET": lambda _: json_of(asdict(self.faults)), "POST": self._set_faults},
+            **{path: {"GET": _page} for path in _static.FILES},
         }
 
+    @property
+    def faults(self) -> Faults:
+        """How requests are answered."""
+        return self._intake.faults
+
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        answer = self._answer(environ)
+        answer = _refused(environ)
+        if answer is None and (environ["REQUEST_METHOD"], environ["PATH_INFO"]) == ("GET", _STREAM_PATH):
+            messages = self.streams.join(environ[CONNECTION], environ.get("HTTP_LAST_EVENT_ID", ""))
+            if messages is not None:
+                start_response("200 OK", [*_STREAM_FIELDS])
+                return messages
+            answer = refusal(503, "there are too many readers of the stream")
+        answer = answer or self._answer(environ)
         start_response(answer.status_line(), answer.headers())
         return [answer.body] if answer.body else []
 
     def change(self, **settings: Any) -> None:
-        """Change latency, status or both.
+        """Change some of the faults.
 
         Raises:
             ValueError: a value is outside its range.
             TypeError: there is no such setting.
         """
-        self.behaviour = replace(self.behaviour, **settings)
+        self._intake.faults = replace(self.faults, **settings)
+        self.streams.tell()
+
+    def reset(self) -> None:
+        """Forget everything that was received."""
+        self.book.reset(time())
+        self.streams.tell()
 
     def _answer(self, environ: WSGIEnvironment) -> Answer:
-        path = environ["PATH_INFO"]
-        refused = _refused(environ, path)
-        if refused:
-            return refused
-        route = self._routes.get((environ["REQUEST_METHOD"], path))
-        if route:
-            return route(environ)
-        known = any(path == each for _, each in self._routes)
-        return refusal(405 if known else 404, "see python -m gevent_dispatcher collector --help")
+        path, verb = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        routes = self._routes.get(path)
+        if routes is None and path.startswith(_ITEM_PATH):
+            routes = {"GET": self._details}
+        if routes is None:
+            return refusal(404, "there is no such path; see python -m gevent_dispatcher collector --help")
+        if verb not in routes:
+            allowed = ", ".join(routes)
+            return refusal(405, f"the verbs of this path: {allowed}", fields=(("Allow", allowed),))
+        return routes[verb](environ)
 
-    def _post_events(self, environ: WSGIEnvironment) -> Answer:
-        self.ledger.asked(environ.get(CONNECTION))
-        body = _read(environ)
-        if body is None:
-            return refusal(413, f"a body may have {MAX_BODY} bytes", close=True)
-        return self._events(lambda: self.ledger.receive_body(body))
-
-    def _get_events(self, environ: WSGIEnvironment) -> Answer:
-        self.ledger.asked(environ.get(CONNECTION))
-        return self._events(lambda: self.ledger.receive_query(environ.get("QUERY_STRING", "")))
-
-    def _events(self, receive: Callable[[], None]) -> Answer:
-        # Received when it has arrived, as in the real service: a client that gives up during the wait does not undo it.
-        behaviour = self.behaviour
-        if behaviour.accepts:
-            receive()
-        if behaviour.latency:
-            self._wait(behaviour.latency)
-        return Answer(behaviour.status)
-
-    def _reset(self, _: WSGIEnvironment) -> Answer:
-        self.ledger.reset()
-        return DONE
-
-    def _change(self, environ: WSGIEnvironment) -> Answer:
+    def _list(self, environ: WSGIEnvironment) -> Answer:
         try:
-            self.change(**_settings(_read(environ)))
+            return json_of(_api.events(self.book, environ.get("QUERY_STRING", "")))
         except ValueError as error:
             return refusal(400, str(error))
+
+    def _details(self, environ: WSGIEnvironment) -> Answer:
+        kept = _api.event(self.book, environ["PATH_INFO"][len(_ITEM_PATH) :])
+        if kept is None:
+            return refusal(404, "there is no event of this number, or it is no longer kept")
+        try:
+            return json_of(kept.details())
+        except RecursionError:  # it is nested as deeply as could just be read
+            return json_of(kept.details(as_text=True))
+
+    def _reset(self, _: WSGIEnvironment) -> Answer:
+        self.reset()
         return DONE
+
+    def _set(self, environ: WSGIEnvironment) -> Answer:
+        answer = self._set_faults(environ)
+        return DONE if answer.status == 200 else answer
+
+    def _set_faults(self, environ: WSGIEnvironment) -> Answer:
+        try:
+            self.change(**settings_of(read(environ)))
+        except Unreadable as error:
+            return refusal(error.status, error.reason, close=True)
+        except ValueError as error:
+            return refusal(400, str(error))
+        return json_of(asdict(self.faults))
 
 
 def _page(environ: WSGIEnvironment) -> Answer:
     return _static.page(environ["PATH_INFO"])
 
 
-def _refused(environ: WSGIEnvironment, path: str) -> Answer | None:
+def _refused(environ: WSGIEnvironment) -> Answer | None:
     host = environ.get("HTTP_HOST")
     if host is None and environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
         return refusal(400, "the Host header is missing, which HTTP/1.1 asks for")
     if host is not None and not is_local(host):
         return refusal(403, "the Host header names another machine: use localhost or a loopback address")
-    changes = environ["REQUEST_METHOD"] != "GET" and path != EVENTS_PATH
+    changes = environ["REQUEST_METHOD"] != "GET" and environ["PATH_INFO"] != EVENTS_PATH
     if changes and not is_own(environ.get("HTTP_ORIGIN"), host):
         return refusal(403, "the Origin header is a foreign one: other sites' pages may send events, and nothing else")
     return None
-
-
-def _read(environ: WSGIEnvironment) -> bytes | None:
-    """The body, or None when it is larger than this server takes."""
-    if int(environ.get("CONTENT_LENGTH") or 0) > MAX_BODY:
-        return None
-    body: bytes = environ["wsgi.input"].read(MAX_BODY + 1)
-    return body if len(body) <= MAX_BODY else None
-
-
-def _settings(body: bytes | None) -> dict[str, Any]:
-    settings = json.loads(body or b"")
-    if not isinstance(settings, dict) or not settings.keys() <= {"latency", "status"}:
-        raise ValueError('settings are {"latency": seconds, "status": number}, either or both')
-    return settings

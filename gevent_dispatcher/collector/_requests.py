@@ -1,0 +1,79 @@
+"""A request as the server hands it over: its connection, its body and its headers, read with care."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+# Names the connection in the WSGI environment; the server puts it there.
+CONNECTION = "gevent_dispatcher.connection"
+
+# The Event API takes 3.5 MB; a little more shows what a client does beyond that.
+MAX_BODY = 4 * 1024 * 1024
+
+# Of headers that are kept to be shown: how many, and of each how many characters.
+_MOST = 50
+_LONGEST = 500
+# In whose names there is one of these, that header may hold a credential, and is not kept.
+_SECRET = ("AUTH", "COOKIE", "KEY", "TOKEN", "SECRET", "PASSWORD", "SESSION")
+HIDDEN = "(hidden)"
+
+
+class Unreadable(Exception):
+    """A request whose body is not read.
+
+    Args:
+        status: of the answer.
+        reason: to be told.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+def read(environ: WSGIEnvironment) -> bytes:
+    """The body.
+
+    Raises:
+        Unreadable: it is too large, or compressed.
+    """
+    coding = environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
+    if coding not in ("", "identity"):
+        raise Unreadable(415, "header Content-Encoding: no document says that the Event API takes compressed bodies")
+    too_large = Unreadable(413, f"body: may have {MAX_BODY} bytes here, and 3500000 at the Event API")
+    if int(environ.get("CONTENT_LENGTH") or 0) > MAX_BODY:
+        raise too_large
+    body: bytes = environ["wsgi.input"].read(MAX_BODY + 1)
+    if len(body) > MAX_BODY:
+        raise too_large
+    return body
+
+
+def read_sized(environ: WSGIEnvironment) -> bytes:
+    """The body of a request that must have one.
+
+    Raises:
+        Unreadable: it is too large or compressed, or nothing says how long it is.
+    """
+    if "CONTENT_LENGTH" not in environ and "HTTP_TRANSFER_ENCODING" not in environ:
+        raise Unreadable(411, "header Content-Length: is missing, and the body is not chunked either")
+    return read(environ)
+
+
+def headers_of(environ: WSGIEnvironment) -> dict[str, str]:
+    """The headers, by their usual names; what may be a credential is hidden, what is long is cut."""
+    fields = [(name[5:], value) for name, value in environ.items() if name.startswith("HTTP_")]
+    fields += [(name, environ[name]) for name in ("CONTENT_TYPE", "CONTENT_LENGTH") if name in environ]
+    return {_usual(name): _shown(name, value) for name, value in fields[:_MOST]}
+
+
+def _usual(name: str) -> str:
+    return name[:_LONGEST].replace("_", "-").title()
+
+
+def _shown(name: str, value: str) -> str:
+    return HIDDEN if any(each in name for each in _SECRET) else value[:_LONGEST]
