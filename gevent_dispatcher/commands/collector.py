@@ -10,24 +10,41 @@ import gevent
 from gevent.event import Event
 
 from gevent_dispatcher.collector import Collector
+from gevent_dispatcher.collector._kept import KEEP, KEEP_BYTES
+from gevent_dispatcher.collector._ledger import KEEP_UUIDS
 from gevent_dispatcher.commands._options import add_command
 
 if TYPE_CHECKING:
     from gevent_dispatcher.commands._options import Commands
 
 _DESCRIPTION = """\
-A local stand-in for the Optimizely Event API. The first line printed is the url that events go to; POST them
-there. It answers as the API does, whatever the body, and counts each event by its uuid. Ctrl-C or SIGTERM ends it.
+A local stand-in for the Optimizely Event API, for development and for tests in any language. The first line printed
+is the url that events go to; the second names the page that shows them as they arrive. It answers as the Event API
+does: 204, whatever the body; or, to the header X-Optimizely-Strict: true, 400 with what is wrong. It keeps everything
+in memory and listens on this machine alone. Ctrl-C or SIGTERM ends it.
 
-  GET  /counts      requests, connections, events, unique, duplicated, invalid, visitors
-  GET  /uuids       how often each event came
-  GET  /visitors    how often each visitor's events came, by event key
-  POST /reset       forget everything
-  POST /settings    {"latency": seconds, "status": number} changes them while it runs
+  POST /v1/events      events; any page of any site may send them, and nothing else
+  GET  /v1/events      the form of old SDKs: params in the query string
+  GET  /api/events     the last events: ?limit= &after= &valid= &key= &visitor= &experiment= &uuid=
+  GET  /api/events/N   one of them with its payload and headers
+  GET  /api/summary    counts, also by event key and by variation
+  GET  /api/faults     how it misbehaves; POST changes it, in seconds where the command line has milliseconds
+  POST /api/reset      forget everything
+  GET  /stream         server-sent events: hello, events, tick, faults, reset
+  GET  /counts /uuids /visitors, POST /reset /settings      as before
 
-example: a collector that takes 100 ms to answer, and a look at what it has received
-  python -m gevent_dispatcher collector --port 8080 --latency 100
-  curl http://127.0.0.1:8080/counts
+examples: see what arrives
+  python -m gevent_dispatcher collector --port 8080
+  curl 'http://127.0.0.1:8080/api/events?visitor=visitor-1&valid=true'
+  curl http://127.0.0.1:8080/api/summary
+
+a bad day, from the start or while it runs: a fifth of the requests fails, each answer takes 300 ms; then all is well
+  python -m gevent_dispatcher collector --port 8080 --status 503 --rate 0.2 --latency 300
+  curl http://127.0.0.1:8080/api/faults -d '{"status": 503, "rate": 0.2, "latency": 0.3}'
+  curl http://127.0.0.1:8080/api/faults -d '{"status": 204, "latency": 0}'
+
+what is wrong with a payload
+  curl http://127.0.0.1:8080/v1/events -H 'X-Optimizely-Strict: true' -d '{"account_id": "1", "visitors": [{}]}'
 """
 
 
@@ -36,36 +53,80 @@ def add(commands: Commands) -> None:
     command = add_command(
         commands,
         "collector",
-        "a local stand-in for the Optimizely Event API that counts what it receives",
+        "a local stand-in for the Optimizely Event API that shows and counts what it receives",
         _DESCRIPTION,
     )
     command.add_argument("--host", default="127.0.0.1", help="a loopback address (default: %(default)s)")
     command.add_argument("--port", type=int, default=0, help="0 takes a free one (default: %(default)s)")
-    command.add_argument("--latency", type=float, default=0.0, metavar="MS", help="milliseconds that an answer takes")
-    command.add_argument("--status", type=int, default=204, metavar="N", help="of answers (default: %(default)s)")
+    command.add_argument("--strict", action="store_true", help="as if each request asked for strict answers")
     command.add_argument("--certfile", metavar="PEM", help="certificate chain; with --keyfile it speaks https")
     command.add_argument("--keyfile", metavar="PEM", help="private key of the certificate")
+    _add_faults(command.add_argument_group("a bad day"))
+    _add_bounds(command.add_argument_group("what is kept in memory"))
     command.set_defaults(run=_run)
+
+
+def _add_faults(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--latency", type=float, default=0.0, metavar="MS", help="milliseconds that each answer takes")
+    group.add_argument(
+        "--status", type=int, default=204, metavar="N", help="of answers that fail (default: %(default)s)"
+    )
+    group.add_argument("--hang", action="store_true", help="requests that fail are never answered")
+    group.add_argument("--reset", action="store_true", help="connections of requests that fail are reset")
+    group.add_argument(
+        "--rate", type=float, metavar="SHARE", help="of requests that fail, 0 to 1 (default: 1); several ways share it"
+    )
+    group.add_argument("--seed", type=int, metavar="N", help="have the same requests fail each time")
+
+
+def _add_bounds(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--keep", type=int, default=KEEP, metavar="N", help="events (default: %(default)s)")
+    group.add_argument(
+        "--keep-bytes", type=int, default=KEEP_BYTES, metavar="N", help="of their bodies (default: %(default)s)"
+    )
+    group.add_argument(
+        "--keep-uuids",
+        type=int,
+        default=KEEP_UUIDS,
+        metavar="N",
+        help="events by which repeated ones are known; an older one counts as new (default: %(default)s)",
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
     ended = _ended_by_signal()
     try:
-        collector = Collector(
-            host=options.host,
-            port=options.port,
-            latency=options.latency / 1000,
-            status=options.status,
-            keyfile=options.keyfile,
-            certfile=options.certfile,
-        )
+        collector = _collector(options)
         collector.start()
     except (ValueError, OverflowError, OSError) as error:
         options.complain(str(error))
     with collector:
         print(collector.url, flush=True)
+        print(f"the page: {collector.base_url}/", flush=True)
         ended.wait()
     return 0
+
+
+def _collector(options: argparse.Namespace) -> Collector:
+    fails = options.status != 204 or options.hang or options.reset
+    if options.rate is not None and not fails:
+        raise ValueError(f"rate={options.rate}: nothing fails; say how, with --status, --hang or --reset")
+    return Collector(
+        host=options.host,
+        port=options.port,
+        latency=options.latency / 1000,
+        status=options.status,
+        keyfile=options.keyfile,
+        certfile=options.certfile,
+        rate=1.0 if options.rate is None else options.rate,
+        hang=options.hang,
+        reset=options.reset,
+        strict=options.strict,
+        keep=options.keep,
+        keep_bytes=options.keep_bytes,
+        keep_uuids=options.keep_uuids,
+        seed=options.seed,
+    )
 
 
 def _ended_by_signal() -> Event:
