@@ -169,8 +169,9 @@ def _unique(value: str, at: Place, found: Problems) -> None:
 
 
 def _custom(attribute: dict[str, Any], at: Place, found: Problems) -> None:
-    if attribute.get("type") != "custom":
-        if attribute.get("entity_id") is not None:
+    kind = attribute.get("type")
+    if kind != "custom":
+        if type(kind) is str and attribute.get("entity_id") is not None:
             found.add((at, "entity_id"), "belongs to custom attributes only")
     elif "entity_id" not in attribute or "key" not in attribute:
         for name in [each for each in ("entity_id", "key") if each not in attribute]:
