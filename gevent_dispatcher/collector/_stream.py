@@ -7,7 +7,7 @@ when there is too much. So a slow one costs no memory, and one that takes nothin
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Callable, Iterator
 
@@ -20,15 +20,31 @@ from gevent_dispatcher.collector._pace import Pace
 
 # Readers at once.
 MOST_READERS = 32
-# How long a reader may take over one message, in seconds.
-_PATIENCE = 10.0
-# Events in a message, and the shortest time between two messages, in seconds.
+# No running number has as many.
+_DIGITS = 19
+# Events in a message.
 MOST_ITEMS = 200
-_PAUSE = 0.1
-# After so many seconds without a message there is a comment, by which either side finds out that the other has gone.
-_KEEP_ALIVE = 15.0
 # How soon a browser comes again after the stream has ended, in milliseconds.
 _RETRY = 1000
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long things take, in seconds.
+
+    Args:
+        patience: how long a reader may take over one message, before it is dropped.
+        pause: the shortest time between two messages.
+        keep_alive: after so long without a message there is a comment, by which either side finds out that the other
+            has gone.
+    """
+
+    patience: float = 10.0
+    pause: float = 0.1
+    keep_alive: float = 15.0
+
+
+_TIMES = Times()
 
 
 @dataclass(frozen=True)
@@ -50,21 +66,21 @@ class Sources:
     clock: Callable[[], float]
 
 
-@dataclass
 class Streams:
     """All readers.
 
     Args:
         sources: what they are told of.
+        times: how long things take.
     """
 
-    sources: Sources
-    _readers: set[_Reader] = field(default_factory=set)
-    _is_open: bool = True
-
-    def __post_init__(self) -> None:
+    def __init__(self, sources: Sources, times: Times = _TIMES) -> None:
+        self.sources = sources
+        self.times = times
         # tells the running numbers of one collector from those of the next on the same port
-        self._name = f"{int(self.sources.now() * 1000):x}"
+        self.name = f"{int(sources.now() * 1000):x}"
+        self._readers: set[_Reader] = set()
+        self._is_open = True
 
     def tell(self) -> None:
         """Something is new."""
@@ -90,18 +106,19 @@ class Streams:
         self._readers -= {each for each in self._readers if each.connection.is_gone()}
         if len(self._readers) >= MOST_READERS:
             return None
-        connection.limit_writes(_PATIENCE)
-        return self._messages(_Reader(self.sources, connection, self._name, self._place(last_id)))
+        connection.limit_writes(self.times.patience)
+        return self._messages(_Reader(self, connection, self._place(last_id)))
 
     def _messages(self, reader: _Reader) -> Iterator[bytes]:
         self._readers.add(reader)
         try:
             yield reader.hello()
-            while reader.wait() and self._is_open and reader in self._readers:
+            while self._is_open and reader in self._readers:
                 news = reader.news()
                 if news:
                     yield news
-                    gevent.sleep(_PAUSE)
+                    gevent.sleep(self.times.pause)
+                reader.wait()
         finally:
             self._readers.discard(reader)
 
@@ -111,29 +128,29 @@ class Streams:
         if not last_id:
             return shelf.last
         name, _, number = last_id.rpartition("-")
-        is_ours = name in ("", self._name) and number.isdecimal() and int(number) <= shelf.last
-        return max(int(number), shelf.base) if is_ours else shelf.base
+        n = int(number) if number.isdecimal() and len(number) < _DIGITS else shelf.last + 1
+        return max(n, shelf.base) if name in ("", self.name) and n <= shelf.last else shelf.base
 
 
 class _Reader:
     """One reader: what it has been told."""
 
-    def __init__(self, sources: Sources, connection: Connection, name: str, place: int) -> None:
+    def __init__(self, streams: Streams, connection: Connection, place: int) -> None:
         self.connection = connection
         self.woken = Event()
-        self._sources = sources
-        self._name = name
+        self._sources = sources = streams.sources
+        self._keep_alive = streams.times.keep_alive
+        self._name = streams.name
         self._place = place
         self._resets = sources.book.resets
         self._faults = sources.faults()
         self._second = int(sources.now()) - 1
         self._spoke = sources.clock()
 
-    def wait(self) -> bool:
+    def wait(self) -> None:
         """Wait until there may be something to say."""
         self.woken.wait(self._patience())
         self.woken.clear()
-        return True
 
     def hello(self) -> bytes:
         """The first message."""
@@ -144,14 +161,14 @@ class _Reader:
     def news(self) -> bytes:
         """What it has not been told; empty, when there is nothing."""
         news = b"".join([*self._reset(), *self._changed(), *self._events(), *self._ticks()])
-        if not news and self._sources.clock() - self._spoke >= _KEEP_ALIVE:
+        if not news and self._sources.clock() - self._spoke >= self._keep_alive:
             news = b": still here\n\n"
         if news:
             self._spoke = self._sources.clock()
         return news
 
     def _patience(self) -> float:
-        left = max(0.0, self._spoke + _KEEP_ALIVE - self._sources.clock())
+        left = max(0.0, self._spoke + self._keep_alive - self._sources.clock())
         if self._sources.pace.is_counting(self._second):
             return min(left, 1.0 - self._sources.now() % 1.0)
         return left
