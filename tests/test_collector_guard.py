@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import re
-import socket
 from pathlib import Path
 from typing import Iterator
-from urllib.parse import urlsplit
 
 import pytest
 
 from gevent_dispatcher.collector import Collector, _static
 from gevent_dispatcher.collector._guard import is_local, is_own
+from tests.wire import ask
 
 
 @pytest.fixture(scope="module")
 def collector() -> Iterator[Collector]:
     with Collector() as running:
         yield running
-
-
-class Reply:
-    """An answer, taken apart."""
-
-    def __init__(self, raw: bytes) -> None:
-        head, _, self.body = raw.partition(b"\r\n\r\n")
-        status, *fields = head.decode("latin-1").split("\r\n")
-        self.status = int(status.split()[1])
-        self.headers = {name.lower(): value for name, value in (each.split(": ", 1) for each in fields)}
-
-
-def ask(collector: Collector, request: str, *fields: str, host: str | None = "127.0.0.1", body: bytes = b"") -> Reply:
-    """Send a request line, header fields and a body, and read to the end of the connection."""
-    parts = urlsplit(collector.base_url)
-    lines = [f"{request} HTTP/1.1", *([f"Host: {host}"] if host is not None else []), "Connection: close", *fields]
-    with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
-        connection.sendall("\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body)
-        return Reply(b"".join(iter(lambda: connection.recv(65_536), b"")))
 
 
 LOCAL = [

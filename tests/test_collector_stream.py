@@ -6,7 +6,6 @@ import json
 import socket
 from time import monotonic, time
 from typing import Any, Iterator
-from urllib.parse import urlsplit
 
 import gevent
 import pytest
@@ -19,6 +18,7 @@ from gevent_dispatcher.collector._pace import Pace
 from gevent_dispatcher.collector._stream import MOST_ITEMS, MOST_READERS, Sources, Streams, Times
 from tests.events import params, visitor
 from tests.waiting import wait_until
+from tests.wire import connect, post
 
 
 class Message:
@@ -72,20 +72,6 @@ class Reader:
         self.socket.close()
 
 
-def connect(collector: Collector) -> socket.socket:
-    parts = urlsplit(collector.base_url)
-    return socket.create_connection((parts.hostname, parts.port), timeout=10)
-
-
-def post(collector: Collector, path: str, value: Any) -> int:
-    """Post something, and return the status of the answer."""
-    content = json.dumps(value).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(content)}\r\n\r\n"
-    with connect(collector) as connection:
-        connection.sendall(head.encode() + content)
-        return int(connection.makefile("rb").readline().split()[1])
-
-
 @pytest.fixture
 def collector() -> Iterator[Collector]:
     with Collector() as running:
@@ -131,7 +117,7 @@ class TestOneReader:
         assert len(told) <= 2 + (monotonic() - begin) / 0.1
 
     def test_is_told_of_faults_and_of_a_reset(self, collector: Collector, reader: Reader) -> None:
-        assert post(collector, "/api/faults", {"status": 503, "rate": 0.5}) == 200
+        assert post(collector, "/api/faults", {"status": 503, "rate": 0.5}).status == 200
         wait_until(lambda: reader.all("faults"))
         assert reader.all("faults")[0]["rate"] == 0.5
         post(collector, "/api/reset", None)
@@ -201,7 +187,7 @@ class TestBadReader:
             assert deaf.recv(1)
             wide = [visitor("v" * 900) for _ in range(100)]
             for _ in range(30):
-                assert post(collector, "/v1/events", params(*wide)) == 204
+                assert post(collector, "/v1/events", params(*wide)).status == 204
             wait_until(lambda: reader.events() and reader.events()[-1]["n"] == 3_000)
 
     def test_one_that_takes_nothing_is_dropped(self) -> None:

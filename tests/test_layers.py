@@ -183,6 +183,19 @@ def test_only_the_client_of_sqs_names_botocore() -> None:
     assert not any(name.split(".")[0] in ("botocore", "boto3") for path in modules() for name in imports(path))
 
 
+# Within the room of the collector: what knows neither a server nor a clock.
+PURE_IN_COLLECTOR = [
+    *("_answers", "_api", "_book", "_facts", "_faults", "_guard", "_kept", "_ledger", "_pace", "_reading", "_recent"),
+    *("_schema", "_sentences", "_tallies"),
+]
+
+
+@pytest.mark.parametrize("module", PURE_IN_COLLECTOR)
+def test_the_pure_parts_of_the_collector_know_no_clock_and_no_input_or_output(module: str) -> None:
+    roots = {full.split(".")[0] for full in imports(PACKAGE / "collector" / f"{module}.py")}
+    assert not roots & {*CLOCKS, "gevent"} - {"random"}  # which decides what fails is handed in
+
+
 def test_there_is_no_cycle() -> None:
     arrows: dict[str, set[str]] = {module: set() for module in LAYERS}
     for path, module in modules().items():
