@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import shlex
+import shutil
 import signal
 import socket
 import ssl
@@ -330,6 +332,9 @@ class TestCommand:
                 assert process.stdout
                 url = process.stdout.readline().decode().strip()
                 client = Client(url)
+                page = process.stdout.readline().decode()
+                assert page == f"the page: {url[: -len('v1/events')]}\n"
+                assert client.ask("GET", urlsplit(page.split()[-1]).path)[0] == 200
                 assert client.post_events(body(visitor("a", "1"))) == 204
                 assert client.get("/counts")["unique"] == 1
                 break_off(url)
@@ -341,10 +346,51 @@ class TestCommand:
             finally:
                 process.kill()
 
+    def test_its_options_are_what_it_does(self) -> None:
+        options = [
+            "--strict",
+            "--status",
+            "503",
+            "--rate",
+            "0.5",
+            "--latency",
+            "20",
+            "--hang",
+            "--reset",
+            "--keep",
+            "7",
+        ]
+        with subprocess.Popen(
+            [sys.executable, "-m", "gevent_dispatcher", "collector", *options], stdout=subprocess.PIPE
+        ) as process:
+            try:
+                assert process.stdout
+                client = Client(process.stdout.readline().decode().strip())
+                said = {"status": 503, "rate": 0.5, "latency": 0.02, "hang": True, "reset": True, "strict": True}
+                assert client.get("/api/faults") == said
+                client.ask("POST", "/api/faults", b'{"status": 204, "hang": false, "reset": false, "strict": false}')
+                client.post_events(body(visitor("a", *map(str, range(10)))))
+                assert client.get("/api/summary")["kept"] == 7
+                client.close()
+            finally:
+                process.kill()
+
     def test_teaches(self) -> None:
         assert "collector" in run("--help").stdout
         assert "/counts" in run("collector", "--help").stdout
         assert "collector" in run().stdout
+
+    @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
+    def test_teaches_what_works(self, collector: Collector) -> None:
+        help = run("collector", "--help").stdout.replace("http://127.0.0.1:8080", collector.base_url)
+        commands = [shlex.split(line) for line in help.splitlines() if line.startswith("  curl")]
+        said = [
+            subprocess.run([*each, "-s", "--noproxy", "*"], stdout=subprocess.PIPE, timeout=30, check=True).stdout
+            for each in commands
+        ]
+        answers = [json.loads(each) for each in said]
+        assert [next(iter(each)) for each in answers] == ["events", "requests", "status", "status", "error"]
+        assert answers[-1]["problems"] == ["visitors[0].visitor_id: is missing", "visitors[0].snapshots: is missing"]
 
     @pytest.mark.parametrize(
         ("arguments", "complaint"),
@@ -355,6 +401,9 @@ class TestCommand:
             (["--certfile", "chain.pem"], "keyfile"),
             (["--certfile", "none.pem", "--keyfile", "none.pem"], "No such file"),
             (["--port", "70000"], "port"),
+            (["--status", "503", "--rate", "2"], "rate=2.0: must be a share from 0 to 1"),
+            (["--rate", "0.2"], "nothing fails; say how, with --status, --hang or --reset"),
+            (["--keep", "0"], "keep=0: must be a whole number of events from 1 to 1000000"),
         ],
     )
     def test_refuses_what_cannot_be(self, arguments: list[str], complaint: str) -> None:

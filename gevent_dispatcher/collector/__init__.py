@@ -1,4 +1,4 @@
-"""A local stand-in for the Optimizely Event API: it answers as the API does, and counts what it was given.
+"""A local stand-in for the Optimizely Event API: it answers as the API does, and tells what it was given.
 
 For development, tests and demonstrations. It keeps everything in memory, knows no passwords, and so listens on this
 machine alone.
