@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 
 import gevent
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gevent_dispatcher.collector import Collector
@@ -127,6 +127,7 @@ class TestBook:
         book = book_of(body(visitor("a", "1"), "nonsense", visitor("b", "2")))
         assert (book.ledger.totals().invalid, book.ledger.totals().unique) == (1, 2)
 
+    @settings(deadline=None)
     @given(JSON_VALUES)
     def test_stands_any_json(self, value: object) -> None:
         book = book_of(json.dumps(value).encode(), body(value))
@@ -134,6 +135,7 @@ class TestBook:
         assert book.ledger.totals().invalid == len(book.shelf) == 2
         assert all(json.dumps([kept.item(), kept.details()]) for kept in book.shelf.after(0))
 
+    @settings(deadline=None)
     @given(st.lists(st.lists(st.sampled_from("abcdef"), max_size=5), max_size=5))
     def test_totals_agree(self, requests: list[list[str]]) -> None:
         book = book_of(*(body(*(visitor(each, each) for each in uuids)) for uuids in requests))

@@ -10,7 +10,7 @@ from typing import Any, Iterator
 
 import gevent
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gevent_dispatcher import GeventEventDispatcher
@@ -262,6 +262,7 @@ class TestInvalid:
         assert [each["kind"] for each in collector.events()] == ["invalid"] * 3
         assert collector.counts()["events"] == 1
 
+    @settings(deadline=None, max_examples=20)
     @given(content=st.binary(max_size=50))
     def test_any_bytes_are_taken(self, content: bytes) -> None:
         with Collector() as collector:

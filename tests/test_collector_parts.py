@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gevent_dispatcher.collector._book import Book, Filter
@@ -94,6 +94,7 @@ class TestSentences:
         [kept] = book_of(None).shelf.after(0)
         assert kept.item()["line"] == "an invalid payload: payload: must be an object, is null"
 
+    @settings(deadline=None)
     @given(
         st.text(),
         st.none() | st.text(),
@@ -121,6 +122,7 @@ def numbers(book: Book, after: int = 0) -> list[int]:
 
 
 class TestWhatIsKept:
+    @settings(deadline=None)
     @given(st.lists(st.integers(0, 4), max_size=12), st.integers(1, 7))
     def test_the_last_events(self, sizes: list[int], keep: int) -> None:
         book = book_of(*({**params(), "visitors": [visitor() for _ in range(size)]} for size in sizes), keep=keep)
@@ -188,6 +190,7 @@ class TestSummary:
 
 
 class TestRecent:
+    @settings(deadline=None)
     @given(st.lists(st.text("abcdef", max_size=3)), st.integers(1, 8), st.integers(3, 12))
     def test_what_was_not_seen_for_longest_is_forgotten(self, names: list[str], most: int, characters: int) -> None:
         recent, order, distinct = Recent(most, characters), [], 0
@@ -199,6 +202,7 @@ class TestRecent:
                 del order[0]
         assert (list(recent.counts()), recent.distinct) == (order, distinct)
 
+    @settings(deadline=None)
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.text("xyz", max_size=2))), st.integers(1, 6))
     def test_pairs_are_bounded_too(self, pairs: list[tuple[str, str]], most: int) -> None:
         recent = RecentPairs(most, 10)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gevent_dispatcher.collector._reading import read_body, read_query
@@ -49,6 +49,7 @@ TAGS = st.dictionaries(st.text() | st.sampled_from(["revenue", "value"]), SCALAR
 
 
 class TestOfTheSdk:
+    @settings(deadline=None)
     @given(visitor=st.text(), attributes=ATTRIBUTES, tags=TAGS, key=st.sampled_from(["purchase", "page_view"]))
     def test_every_event_is_valid(
         self, client: Any, recorder: Recorder, visitor: str, attributes: dict[str, Any], tags: dict[str, Any], key: str
@@ -204,6 +205,7 @@ class TestDamages:
         path = "visitors[0].attributes[1].entity_id"
         assert problems(damaged(path, "1")) == [f"{path}: belongs to custom attributes only"]
 
+    @settings(deadline=None)
     @given(JSON_VALUES)
     def test_whatever_it_is(self, value: Any) -> None:
         found = problems(value)

@@ -8,6 +8,7 @@ from weakref import WeakSet
 from gevent_dispatcher.collector._recent import Recent, RecentPairs
 
 # By which repeated events are known. At a thousand a second, a quarter of an hour: longer than events are retried.
+# They take some 200 bytes each.
 KEEP_UUIDS = 1_000_000
 # Pairs of a visitor and an event key.
 _KEEP_VISITORS = 200_000
