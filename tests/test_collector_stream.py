@@ -194,7 +194,7 @@ class TestBadReader:
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         book = Book(time())
-        streams = Streams(Sources(book, Pace(), dict, time, monotonic), Times(patience=0.05, pause=0.0))
+        streams = Streams(Sources(book, Pace(), dict), Times(patience=0.05, pause=0.0))
         serving = gevent.spawn(serve, streams, ours)
         assert theirs.recv(1)
         for n in range(MOST_ITEMS):
@@ -207,7 +207,7 @@ class TestBadReader:
 
     def test_one_that_is_silent_is_spoken_to(self) -> None:
         ours, theirs = socket.socketpair()
-        sources = Sources(Book(time()), Pace(), dict, time, monotonic)
+        sources = Sources(Book(time()), Pace(), dict)
         streams = Streams(sources, Times(keep_alive=0.05))
         serving = gevent.spawn(serve, streams, ours)
         lines = theirs.makefile("r")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from random import Random
-from time import monotonic, time
+from time import time
 from typing import TYPE_CHECKING, Any, Callable, Iterable
 
 from gevent_dispatcher.collector import _api, _static
@@ -42,8 +42,8 @@ class CollectorApp:
     def __init__(self, faults: Faults, book: Book, wait: Callable[[float], object], chance: Random) -> None:
         self.book = book
         pace = Pace()
-        self.streams = Streams(Sources(book, pace, lambda: asdict(self.faults), time, monotonic))
-        self._intake = Intake(book, pace, faults, chance, wait, time, monotonic, self.streams.tell)
+        self.streams = Streams(Sources(book, pace, lambda: asdict(self.faults)))
+        self._intake = Intake(book, pace, faults, chance, wait, self.streams.tell)
         self._routes = self._table()
 
     def _table(self) -> dict[str, dict[str, Route]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from time import monotonic, time
 from typing import TYPE_CHECKING, Callable
 
 from gevent_dispatcher.collector._answers import DONE, Answer, json_of, refusal
@@ -43,8 +44,6 @@ class Intake:
         faults: how they are answered, until someone changes it.
         chance: decides which requests fail.
         wait: waits that many seconds without holding up other requests.
-        now: the time, in seconds since 1970.
-        clock: seconds that never go back.
         tell: is called after something was noted.
     """
 
@@ -55,8 +54,6 @@ class Intake:
         faults: Faults,
         chance: Random,
         wait: Callable[[float], object],
-        now: Callable[[], float],
-        clock: Callable[[], float],
         tell: Callable[[], None],
     ) -> None:
         self.faults = faults
@@ -64,8 +61,6 @@ class Intake:
         self._pace = pace
         self._chance = chance
         self._wait = wait
-        self._now = now
-        self._clock = clock
         self._tell = tell
 
     def post(self, environ: WSGIEnvironment) -> Answer:
@@ -81,13 +76,13 @@ class Intake:
         return _PREFLIGHT
 
     def _take(self, environ: WSGIEnvironment, read: Callable[[], bytes | str]) -> Answer:
-        begin = self._clock()
+        begin = monotonic()
         self._book.ledger.asked(environ[CONNECTION])
         try:
             answer, events = self._receive(environ, read())
         except Unreadable as error:
             answer, events = self._cannot_read(environ, error), 0
-        self._pace.note(self._now(), events, self._clock() - begin)
+        self._pace.note(time(), events, monotonic() - begin)
         self._tell()
         return replace(answer, fields=_ANY_ORIGIN) if "HTTP_ORIGIN" in environ else answer
 
@@ -129,7 +124,7 @@ class Intake:
         return refusal(error.status, error.reason, close=True)
 
     def _envelope(self, environ: WSGIEnvironment, raw: bytes | str) -> Envelope:
-        return Envelope(self._book.number(), self._now(), raw, headers_of(environ))
+        return Envelope(self._book.number(), time(), raw, headers_of(environ))
 
 
 def _is_strict(environ: WSGIEnvironment) -> bool:

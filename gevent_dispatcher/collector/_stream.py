@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from itertools import islice
+from time import monotonic, time
 from typing import Any, Callable, Iterator
 
 import gevent
@@ -55,15 +56,11 @@ class Sources:
         book: the events.
         pace: how many came, and how long their answers took.
         faults: gives how requests are answered now, as JSON.
-        now: the time, in seconds since 1970.
-        clock: seconds that never go back.
     """
 
     book: Book
     pace: Pace
     faults: Callable[[], dict[str, Any]]
-    now: Callable[[], float]
-    clock: Callable[[], float]
 
 
 class Streams:
@@ -78,7 +75,7 @@ class Streams:
         self.sources = sources
         self.times = times
         # tells the running numbers of one collector from those of the next on the same port
-        self.name = f"{int(sources.now() * 1000):x}"
+        self.name = f"{int(time() * 1000):x}"
         self._readers: set[_Reader] = set()
         self._is_open = True
 
@@ -144,8 +141,8 @@ class _Reader:
         self._place = place
         self._resets = sources.book.resets
         self._faults = sources.faults()
-        self._second = int(sources.now()) - 1
-        self._spoke = sources.clock()
+        self._second = int(time()) - 1
+        self._spoke = monotonic()
 
     def wait(self) -> None:
         """Wait until there may be something to say."""
@@ -161,16 +158,16 @@ class _Reader:
     def news(self) -> bytes:
         """What it has not been told; empty, when there is nothing."""
         news = b"".join([*self._reset(), *self._changed(), *self._events(), *self._ticks()])
-        if not news and self._sources.clock() - self._spoke >= self._keep_alive:
+        if not news and monotonic() - self._spoke >= self._keep_alive:
             news = b": still here\n\n"
         if news:
-            self._spoke = self._sources.clock()
+            self._spoke = monotonic()
         return news
 
     def _patience(self) -> float:
-        left = max(0.0, self._spoke + self._keep_alive - self._sources.clock())
+        left = max(0.0, self._spoke + self._keep_alive - monotonic())
         if self._sources.pace.is_counting(self._second):
-            return min(left, 1.0 - self._sources.now() % 1.0)
+            return min(left, 1.0 - time() % 1.0)
         return left
 
     def _reset(self) -> Iterator[bytes]:
@@ -196,7 +193,7 @@ class _Reader:
             yield self._message("events", {"events": newest[::-1], "skipped": new - len(newest), "summary": summary})
 
     def _ticks(self) -> Iterator[bytes]:
-        for tick in self._sources.pace.ticks(self._second, self._sources.now()):
+        for tick in self._sources.pace.ticks(self._second, time()):
             self._second = tick["at"]
             yield self._message("tick", {**tick, "summary": self._sources.book.small_summary()})
 
