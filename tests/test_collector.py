@@ -282,6 +282,13 @@ class TestServer:
                 https(host, ssl.create_default_context())
             assert https(host, context) == 204
             assert collector.counts()["unique"] == 1
+            collector.change(reset=True)
+            with pytest.raises(OSError, match="reset|EOF|closed connection"):
+                https(host, context)
+            collector.change(reset=False, hang=True)
+            with pytest.raises(socket.timeout):
+                https(host, context, timeout=0.3)
+            assert collector.summary()["refused"] == 2
 
     def test_has_no_url_before_it_is_started(self) -> None:
         with pytest.raises(RuntimeError, match="before it was started"):
@@ -311,9 +318,9 @@ def post_in_vain(base_url: str) -> str:
         client.close()
 
 
-def https(host: str, context: ssl.SSLContext) -> int:
+def https(host: str, context: ssl.SSLContext, timeout: float = 10) -> int:
     """Post one event over https, and return the status."""
-    connection = http.client.HTTPSConnection(host, timeout=10, context=context)
+    connection = http.client.HTTPSConnection(host, timeout=timeout, context=context)
     try:
         connection.request("POST", "/v1/events", body(visitor("a", "1")))
         return connection.getresponse().status
