@@ -283,7 +283,7 @@ class TestServer:
             assert https(host, context) == 204
             assert collector.counts()["unique"] == 1
             collector.change(reset=True)
-            with pytest.raises(OSError, match="reset|EOF|closed connection"):
+            with pytest.raises(OSError, match=r"reset|EOF|closed connection"):
                 https(host, context)
             collector.change(reset=False, hang=True)
             with pytest.raises(socket.timeout):
