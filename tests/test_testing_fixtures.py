@@ -53,6 +53,8 @@ def test_collected(event_collector):
     assert client.event_processor.flush(10)
     assert event_collector.visitors() == {"alice": {"purchase": 1}, "bob": {"page_view": 1}}
     assert len(event_collector.uuids()) == event_collector.counts()["unique"] == 2
+    assert [each["line"] for each in event_collector.events(visitor="alice")] == ['alice converted "purchase"']
+    assert event_collector.summary()["keys"] == {"purchase": 1, "page_view": 1}
 
 def test_an_outage(event_collector):
     dispatcher = GeventEventDispatcher(proxy="", backoff_base=0.01, backoff_max=0.01)

@@ -48,6 +48,16 @@ class LiveCollector(Collector):
         stop = super().stop
         self._at_home(lambda: stop(timeout))
 
+    def change(self, **settings: Any) -> None:
+        """Change how requests are answered from now on; the settings are a Collector's.
+
+        Raises:
+            ValueError: a value is outside its range.
+            TypeError: there is no such setting.
+        """
+        change = super().change
+        self._at_home(lambda: change(**settings))
+
     def reset(self) -> None:
         """Forget everything counted so far."""
         self._at_home(super().reset)
@@ -55,6 +65,19 @@ class LiveCollector(Collector):
     def counts(self) -> dict[str, int]:
         """The totals: requests, connections, events, unique, duplicated, invalid, visitors."""
         return self._at_home(super().counts)
+
+    def summary(self) -> dict[str, Any]:
+        """The totals, and how often each event key and each variation of each experiment came."""
+        return self._at_home(super().summary)
+
+    def events(self, **filters: Any) -> list[dict[str, Any]]:
+        """The events that are kept, oldest first; the filters are a Collector's.
+
+        Raises:
+            TypeError: there is no such filter.
+        """
+        events = super().events
+        return self._at_home(lambda: events(**filters))
 
     def uuids(self) -> dict[str, int]:
         """How often each event came."""
