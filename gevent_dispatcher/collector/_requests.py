@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,14 +67,16 @@ def read_sized(environ: WSGIEnvironment) -> bytes:
 
 def headers_of(environ: WSGIEnvironment) -> dict[str, str]:
     """The headers, by their usual names; what may be a credential is hidden, what is long is cut."""
-    fields = [(name[5:], value) for name, value in environ.items() if name.startswith("HTTP_")]
-    fields += [(name, environ[name]) for name in ("CONTENT_TYPE", "CONTENT_LENGTH") if name in environ]
-    return {_usual(name): _shown(name, value) for name, value in fields[:_MOST]}
+    found: dict[str, str] = {}
+    for name, value in environ.items():
+        if name.startswith(("HTTP_", "CONTENT_")) and len(found) < _MOST:
+            usual, is_secret = _usual(name[:_LONGEST])
+            found[usual] = HIDDEN if is_secret else value[:_LONGEST]
+    return found
 
 
-def _usual(name: str) -> str:
-    return name[:_LONGEST].replace("_", "-").title()
-
-
-def _shown(name: str, value: str) -> str:
-    return HIDDEN if any(each in name for each in _SECRET) else value[:_LONGEST]
+@lru_cache(maxsize=256)
+def _usual(name: str) -> tuple[str, bool]:
+    """A header's usual name, and whether it may hold a credential."""
+    plain = name[len("HTTP_") :] if name.startswith("HTTP_") else name
+    return plain.replace("_", "-").title(), any(each in plain for each in _SECRET)
