@@ -266,6 +266,7 @@ class TestTexts:
         assert read_query("account_id=1&visitors=[").problems == [
             "visitors: is not JSON: Expecting value, line 1 column 2"
         ]
+        assert read_query("account_id=1&visitors=null").problems == ["visitors: must be an array, is null"]
         assert read_query("account_id=1&visitor_id=a&uuid=1&timestamp=yesterday").problems == [
             "visitors[0].snapshots[0].events[0].timestamp: must be a whole number, is a string"
         ]

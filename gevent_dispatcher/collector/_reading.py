@@ -32,30 +32,25 @@ class Arrival(NamedTuple):
 
 def read_body(body: bytes) -> Reading:
     """The payload of a POST."""
-    try:
-        payload = _decoder.decode(body.decode())
-    except UnicodeDecodeError as error:
-        return Reading(None, [f"body: is not UTF-8, at byte {error.start}"])
-    except json.JSONDecodeError as error:
-        return Reading(None, [f"body: is not JSON: {error.msg}, line {error.lineno} column {error.colno}"])
-    except ValueError as error:
-        return Reading(None, [f"body: is not JSON: {error}"])
-    except RecursionError:
-        return Reading(None, ["body: is nested too deeply"])
+    payload, problem = _parsed(body)
+    if problem:
+        return Reading(None, [f"body: {problem}"])
     return Reading(payload, _too_large(len(body)) + problems(payload))
 
 
 def read_query(query: str) -> Reading:
     """The payload of a GET, as old SDKs send it: its params as fields, with `visitors` holding JSON; or one event's."""
     fields: dict[str, Any] = dict(parse_qsl(query))
-    if "visitors" not in fields:
-        payload = _single(fields)
+    if "visitors" in fields:
+        visitors, problem = _parsed(fields["visitors"].encode("utf-8", "surrogatepass"))
+        if problem:
+            return Reading(None, [f"visitors: {problem}"])
+        payload = {**fields, "visitors": visitors}
     else:
-        visitors = read_body(fields["visitors"].encode("utf-8", "surrogatepass"))
-        if visitors.payload is None:
-            return Reading(None, ["visitors" + each[len("body") :] for each in visitors.problems])
-        payload = {**fields, "visitors": visitors.payload}
-    payload.update({name: each == "true" for name, each in fields.items() if each in ("true", "false")})
+        payload = _single(fields)
+    for name in ("anonymize_ip", "enrich_decisions"):
+        if name in fields:
+            payload[name] = _BOOLEANS.get(fields[name].lower(), fields[name])
     return Reading(payload, problems(payload))
 
 
@@ -66,6 +61,24 @@ def arrivals(payload: object) -> Iterator[Arrival]:
             for event in _items(snapshot, "events"):
                 if isinstance(event, dict) and isinstance(event.get("uuid"), str):
                     yield Arrival(event["uuid"], str(visitor.get("visitor_id")), str(event.get("key")))
+
+
+def _parsed(text: bytes) -> tuple[Any, str | None]:
+    """What a text holds, or what keeps it from being JSON."""
+    try:
+        return _decoder.decode(text.decode()), None
+    except UnicodeDecodeError as error:
+        return None, f"is not UTF-8, at byte {error.start}"
+    except json.JSONDecodeError as error:
+        return None, f"is not JSON: {error.msg}, line {error.lineno} column {error.colno}"
+    except ValueError as error:
+        return None, f"is not JSON: {error}"
+    except RecursionError:
+        return None, "is nested too deeply"
+
+
+# As Python and as JSON write them.
+_BOOLEANS = {"true": True, "false": False}
 
 
 def _no_constant(name: str) -> NoReturn:
