@@ -19,27 +19,34 @@ if TYPE_CHECKING:
         dispatchEvent,
     )
     from gevent_dispatcher._event import Request
+    from gevent_dispatcher._health import BreakerState, Health, OriginHealth
     from gevent_dispatcher._held import ConsumerStats
     from gevent_dispatcher._retry import Answer
     from gevent_dispatcher._stats import Delivery, Outcome, Stats
     from gevent_dispatcher._transport import HttpTransport, Link, Transport
+    from gevent_dispatcher._watch import Observer, Settled
     from gevent_dispatcher.queues import Queue, QueueError, QueueTransport, SqliteQueue
     from gevent_dispatcher.queues.sqs import SqsQueue as SqsQueue
 
 # Without SqsQueue, which needs an extra: `import *` must not fail for want of it.
 __all__ = [
     "Answer",
+    "BreakerState",
     "Consumer",
     "ConsumerStats",
     "Delivery",
     "GeventEventDispatcher",
+    "Health",
     "HttpTransport",
     "Link",
+    "Observer",
+    "OriginHealth",
     "Outcome",
     "Queue",
     "QueueError",
     "QueueTransport",
     "Request",
+    "Settled",
     "SqliteQueue",
     "Stats",
     "Transport",
@@ -50,17 +57,22 @@ __all__ = [
 
 _HOMES = {
     "Answer": "_retry",
+    "BreakerState": "_health",
     "Consumer": "_consumer",
     "ConsumerStats": "_held",
     "Delivery": "_stats",
     "GeventEventDispatcher": "_dispatcher",
+    "Health": "_health",
     "HttpTransport": "_transport",
     "Link": "_transport",
+    "Observer": "_watch",
+    "OriginHealth": "_health",
     "Outcome": "_stats",
     "Queue": "queues",
     "QueueError": "queues",
     "QueueTransport": "queues",
     "Request": "_event",
+    "Settled": "_watch",
     "SqliteQueue": "queues",
     "SqsQueue": "queues.sqs",
     "Stats": "_stats",

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Callable
 
+from gevent_dispatcher._health import BreakerState
+
 # Failures in a row that open the breaker: fewer would take a blip for an outage, more would cost a slot for long.
 OPENS_AFTER = 5
 # An origin rests for a quarter of the time that it has been failing. So one that only fails often is soon asked again,
@@ -54,6 +56,21 @@ class Breaker:
     def is_well(self) -> bool:
         """Whether nothing about the origin is worth remembering."""
         return self._until is None and not self._failures
+
+    @property
+    def failures(self) -> int:
+        """Failures in a row."""
+        return self._failures
+
+    def state(self, now: float) -> BreakerState:
+        """What is let through.
+
+        Args:
+            now: monotonic seconds.
+        """
+        if self._until is None:
+            return BreakerState.CLOSED
+        return BreakerState.HALF_OPEN if self._probes or now >= self._until else BreakerState.OPEN
 
     @property
     def rests_until(self) -> float | None:

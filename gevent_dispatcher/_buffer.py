@@ -14,6 +14,7 @@ from typing import Any, Callable, Iterator
 from gevent_dispatcher._breaker import Breaker
 from gevent_dispatcher._config import Config
 from gevent_dispatcher._event import Encoded, Envelope, Request
+from gevent_dispatcher._health import Health, OriginHealth
 from gevent_dispatcher._lane import Batch, Lane
 from gevent_dispatcher._pending import Pending
 from gevent_dispatcher._url import Address, Origin
@@ -389,6 +390,16 @@ class Buffer:
     def rests(self, by: float) -> bool:
         """Whether any origin is left alone: its breaker is open, or the time that it asked for ends later than `by`."""
         return any(lane.rests(by) for lane in self._lanes.values())
+
+    def health(self, now: float) -> Health:
+        """How it is doing.
+
+        Args:
+            now: monotonic seconds.
+        """
+        breakers = [(str(origin), lane.breaker) for origin, lane in list(self._lanes.items())]
+        origins = (OriginHealth(origin, breaker.state(now), breaker.failures) for origin, breaker in breakers)
+        return Health(self.events, self.bytes, tuple(origins))
 
     def everything(self) -> list[Batch]:
         """All batches that are not settled, in flight ones included, for the final account."""

@@ -13,6 +13,7 @@ from gevent.event import Event
 from gevent_dispatcher._buffer import Buffer
 from gevent_dispatcher._config import CONSUMER_NAMES, Config, ConsumerConfig, sort_settings
 from gevent_dispatcher._event import Request
+from gevent_dispatcher._health import Health
 from gevent_dispatcher._held import ConsumerCounters, ConsumerStats, Ticket, word_of
 from gevent_dispatcher._home import Home, end_at_once, get_ident
 from gevent_dispatcher._inside import Inside
@@ -25,6 +26,7 @@ from gevent_dispatcher._stats import Counters
 from gevent_dispatcher._transport import Transport, transport_of
 from gevent_dispatcher._url import Origin, parse
 from gevent_dispatcher._voice import Voice
+from gevent_dispatcher._watch import Observer, Watch
 from gevent_dispatcher.queues import Message, OpenQueue, Queue, QueueError
 
 if TYPE_CHECKING:
@@ -101,6 +103,8 @@ class Consumer:
         self._changed = Bell()  # something has ended, or it is time to stop
         self._is_news = Event()  # there is something to tell the queue
         self._helpers: list[Any] = []
+        self._observers: list[Observer] = []
+        self._watch = Watch(self._observers, lambda: self._held)
         self._senders: Senders | None = None
         self._receivers: Receivers | None = None
         self._buries = True
@@ -141,6 +145,7 @@ class Consumer:
                 gevent.killall([*self._helpers, *receivers.greenlets], timeout=_KILL_TIMEOUT)
                 senders.stop(_KILL_TIMEOUT, _KILL_TIMEOUT)
                 senders.close()
+                self._watch.close()
                 opened.close()
 
     def _make_senders(self) -> Senders:
@@ -205,6 +210,7 @@ class Consumer:
     def abandon(self) -> None:
         """In a fork's child, before its hub runs: all of this belongs to the parent. Cheap, and starts nothing."""
         self._is_abandoned = self._is_stopping = True
+        self._watch.abandon()
         if self._senders is not None:
             self._senders.abandon()
         for helper in (*self._helpers, *(self._receivers.greenlets if self._receivers else ())):
@@ -214,6 +220,18 @@ class Consumer:
         """What has become of the messages so far."""
         return self._counters.snapshot(self._held, self._sent.requests, self._sent.retries, self._buffer.splits)
 
+    def health(self) -> Health:
+        """What is held, and how the origins answer."""
+        return self._buffer.health(monotonic())
+
+    def observe(self, observer: Observer) -> None:
+        """Have an observer told soon after something has changed, from the next change on; never unsaid.
+
+        Args:
+            observer: its `report` is called; see `Observer`.
+        """
+        self._observers.append(observer)
+
     @property
     def _held(self) -> int:
         return len(self._tickets) + len(self._finished)
@@ -221,6 +239,7 @@ class Consumer:
     # -- in ------------------------------------------------------------------------------------------------------------
 
     def _take(self, message: Message, senders: Senders) -> None:
+        self._watch.changed()
         ticket = Ticket(message.receipt, message.request)
         self._counters.received += 1
         if self._is_stopping:
@@ -240,6 +259,7 @@ class Consumer:
     def _account(self, end: End) -> None:
         ticket = end.batch.ticket
         ticket.note(end)
+        self._watch.settled(end)
         self._counters.delivered_events += end.batch.events if not end.reason else 0
         if not self._buffer.pieces(end.batch.number):
             del self._tickets[end.batch.number]
@@ -296,6 +316,7 @@ class Consumer:
             self._confirmed("released" if ticket.left else "dead", [ticket])
 
     def _confirmed(self, count: str, tickets: list[Ticket]) -> None:
+        self._watch.changed()
         told = set(map(id, tickets))
         self._finished = [ticket for ticket in self._finished if id(ticket) not in told]
         self._counters.confirm(count, tickets)

@@ -7,9 +7,11 @@ import os
 from typing import Any
 
 from gevent_dispatcher._config import Config
+from gevent_dispatcher._health import Health
 from gevent_dispatcher._off_switch import VARIABLE
 from gevent_dispatcher._stats import DISABLED, REASONS, Counters, Stats
 from gevent_dispatcher._voice import Voice
+from gevent_dispatcher._watch import Observer, Watch
 
 _WHY = f"nothing is sent, because {VARIABLE} or enabled=False says so"
 
@@ -19,10 +21,12 @@ class DisabledEngine:
 
     Args:
         config: the dispatcher's settings.
+        observers: told when somebody waits for events, and at the end; may grow.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, observers: list[Observer] | tuple[()] = ()) -> None:
         self.pid = os.getpid()
+        self._watch = Watch(observers, lambda: False)
         self._voice = Voice(config.on_delivery)
         self._voice.notices.is_news(DISABLED, _WHY)
         self._numbers = itertools.count()
@@ -41,14 +45,23 @@ class DisabledEngine:
         counters.dispatched = counters.dropped[DISABLED]
         return counters.snapshot(0, 0)
 
+    def health(self) -> Health:
+        """Nothing is pending."""
+        return Health()
+
+    def watch(self) -> None:
+        """A new observer is told with the others."""
+
     def flush(self, timeout: float) -> bool:
         """There is nothing to wait for; says now and then how many events were not sent."""
         self._voice.drops(self._dropped())
+        self._watch.tell()
         return True
 
     def close(self, timeout: float) -> bool:
         """There is nothing to wait for; says how many events were not sent."""
         self._voice.drops(self._dropped(), everything=True)
+        self._watch.tell()
         return True
 
     def prepare_to_end(self) -> None:

@@ -9,6 +9,7 @@ from gevent_dispatcher import _home, _off_switch, _process
 from gevent_dispatcher._config import CONFIG_NAMES, Config, sort_settings
 from gevent_dispatcher._disabled import DisabledEngine
 from gevent_dispatcher._engine import Engine
+from gevent_dispatcher._health import Health
 from gevent_dispatcher._stats import Stats
 from gevent_dispatcher._transport import Transport, transport_of
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from gevent_dispatcher._config import Settings
+    from gevent_dispatcher._watch import Observer
 
 
 # The longest that flush and close wait, in seconds; a longer time is cut to it.
@@ -74,6 +76,7 @@ class GeventEventDispatcher:
         self._is_enabled = not _off_switch.is_on(environ) if given is None else given
         self._engines: dict[int, Engine | DisabledEngine] = {}
         self._engine: Engine | DisabledEngine | None = None
+        self._observers: list[Observer] = []
         self._closed = False
         if self._is_enabled:
             _home.remember_main_hub()
@@ -142,6 +145,24 @@ class GeventEventDispatcher:
         engine = self._existing_engine()
         return Stats() if engine is None else engine.stats()
 
+    def health(self) -> Health:
+        """What is pending in this process, and how the origins answer."""
+        engine = self._existing_engine()
+        return Health() if engine is None else engine.health()
+
+    def observe(self, observer: Observer) -> None:
+        """Have an observer told soon after something has changed, in this process and in its forks; never unsaid.
+
+        `dispatch_event` pays nothing for it.
+
+        Args:
+            observer: its `report` is called; see `Observer`.
+        """
+        self._observers.append(observer)
+        engine = self._existing_engine()
+        if engine is not None:
+            engine.watch()
+
     def __enter__(self) -> GeventEventDispatcher:
         return self
 
@@ -166,8 +187,8 @@ class GeventEventDispatcher:
 
     def _make_engine(self) -> Engine | DisabledEngine:
         if not self._is_enabled:
-            return DisabledEngine(self._config)
-        return Engine(self._config, self._transport, _home.find_home(), self._closed)
+            return DisabledEngine(self._config, self._observers)
+        return Engine(self._config, self._transport, _home.find_home(), self._closed, self._observers)
 
 
 _defaults: dict[str, GeventEventDispatcher] = {}

@@ -20,6 +20,7 @@ from gevent_dispatcher._buffer import Buffer
 from gevent_dispatcher._config import Config
 from gevent_dispatcher._event import Encoded, Encoder, Refused, TooLarge
 from gevent_dispatcher._flushes import Flushes
+from gevent_dispatcher._health import Health
 from gevent_dispatcher._home import Home, Unreachable, get_ident
 from gevent_dispatcher._inbox import Inbox, Refusal
 from gevent_dispatcher._inside import Inside
@@ -31,6 +32,7 @@ from gevent_dispatcher._spool import Spool, kept_for_the_end
 from gevent_dispatcher._stats import Counters, Outcome, Stats
 from gevent_dispatcher._transport import Transport
 from gevent_dispatcher._voice import Voice
+from gevent_dispatcher._watch import Observer, Watch
 
 T = TypeVar("T")
 monotonic = time.monotonic
@@ -54,9 +56,17 @@ class Engine:
         transport: opened by the first sender.
         home: where its greenlets live.
         closed: refuse all events from the start.
+        observers: told of what has changed; may grow.
     """
 
-    def __init__(self, config: Config, transport: Transport, home: Home, closed: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        transport: Transport,
+        home: Home,
+        closed: bool = False,
+        observers: list[Observer] | tuple[()] = (),
+    ) -> None:
         self.pid = os.getpid()
         self._config = config = _within(config, transport)
         self._home = home
@@ -68,6 +78,7 @@ class Engine:
         self._buffer = Buffer(config, random.uniform)
         self._counters = Counters()
         self._voice = Voice(config.on_delivery)
+        self._watch = Watch(observers, lambda: self._buffer.events)
         self._inbox = Inbox()
         self._inside = Inside()
         self._wake_posted = False
@@ -193,6 +204,7 @@ class Engine:
             self._senders.attend()
             if self._spool is not None:
                 self._spool.attend()
+            self._watch.changed()
 
     def _drop(self, refusal: Refusal, events: int = 1) -> None:
         """Count events that are not let in, and have a sender say so if that is news."""
@@ -200,6 +212,8 @@ class Engine:
         self._counters.dropped[refusal[0]] += events
         if self._voice.notices.is_news(*refusal) and not self._ended:
             self._senders.start_one()
+        if self._watch.is_watched:
+            self._attend()
 
     # -- accounts: at home, where nothing waits unless it says so ------------------------------------------------------
 
@@ -214,6 +228,7 @@ class Engine:
         else:
             self._counters.dropped[end.reason] += end.batch.events
             self._voice.notices.is_news(end.reason, _why(end))
+        self._watch.settled(end)
         self._flushes.tell(self._buffer.oldest)
 
     def _tell(self, ends: list[End]) -> None:
@@ -240,6 +255,17 @@ class Engine:
 
     def _snapshot_of_now(self) -> Stats:
         return self._counters.snapshot(self._buffer.events, self._buffer.splits)
+
+    def health(self) -> Health:
+        """How deliveries are doing, from any thread."""
+        return self._wherever(self._health, _ACCOUNT_TIMEOUT, None) or self._health()
+
+    def _health(self) -> Health:
+        return self._buffer.health(monotonic())
+
+    def watch(self) -> None:
+        """There is a new observer: it knows nothing yet."""
+        self._home.soon(self._watch.changed)
 
     # -- flush and close -----------------------------------------------------------------------------------------------
 
@@ -327,6 +353,7 @@ class Engine:
         finally:
             if end:
                 self._end(deadline)
+            self._watch.tell()
 
     def _end(self, deadline: float = 0.0) -> None:
         """Stop everything and count what is left; whatever happens, the accounts are closed.
@@ -346,6 +373,7 @@ class Engine:
             rest = self._count_the_rest()
             self._voice.drops(self._counters.dropped, everything=True)
             self._senders.close()
+            self._watch.tell()
             self._tell_of_the_rest(rest, deadline)
 
     def _kept(self, deadline: float) -> float:
@@ -380,6 +408,7 @@ class Engine:
         self._closed = self._ended = True
         if get_ident() == self._home.ident:
             self._senders.abandon()
+            self._watch.abandon()
             if self._spool is not None:
                 self._spool.abandon()
 

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from gevent_dispatcher import BreakerState
 from gevent_dispatcher._breaker import LONGEST_REST, OPENS_AFTER, SHORTEST_REST, Breaker
 
 
@@ -52,6 +53,18 @@ def test_a_failure_halves_and_some_in_a_row_open() -> None:
         made.failed(100.0, made.sent())
         seen.append((made.is_open, allowance(made, 100.0)))
     assert seen == [(False, 2), (False, 1), (False, 1), (False, 1), (True, 0)]
+
+
+def test_its_state_and_its_failures_can_be_seen() -> None:
+    made = breaker()
+    assert (made.state(0.0), made.failures) == (BreakerState.CLOSED, 0)
+    made = opened()  # rests for a second
+    assert (made.state(100.5), made.failures) == (BreakerState.OPEN, OPENS_AFTER)
+    assert made.state(101.1) is BreakerState.HALF_OPEN
+    probe = made.sent()
+    assert made.state(100.5) is BreakerState.HALF_OPEN
+    made.answered(probe)
+    assert (made.state(101.2), made.failures) == (BreakerState.CLOSED, 0)
 
 
 def test_an_answer_in_between_keeps_it_closed() -> None:

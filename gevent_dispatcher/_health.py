@@ -1,0 +1,44 @@
+"""How deliveries are doing at one moment: what is pending, and how each origin answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class BreakerState(str, Enum):
+    """What the circuit breaker of an origin lets through."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True)
+class OriginHealth:
+    """How one origin is doing.
+
+    Attributes:
+        origin: scheme, host and port, without path or query.
+        state: closed: requests go; open: none goes for a while; half open: one goes, to see whether it is answered.
+        failures: requests in a row that failed.
+    """
+
+    origin: str
+    state: BreakerState
+    failures: int
+
+
+@dataclass(frozen=True)
+class Health:
+    """How deliveries are doing in this process, at one moment.
+
+    Attributes:
+        pending_events: events waiting, in flight or in backoff.
+        pending_bytes: what they weigh in memory, encoded.
+        origins: those that events went to; long unused ones are forgotten.
+    """
+
+    pending_events: int = 0
+    pending_bytes: int = 0
+    origins: tuple[OriginHealth, ...] = ()
