@@ -19,8 +19,9 @@ PROGRESS = ["tqdm>=4"]
 PYTEST = ["pytest>=7"]
 # boto3 would add nothing that is used.
 SQS = ["botocore>=1.31"]
+METRICS = ["prometheus_client>=0.15"]
 # gunicorn's extra brings what its gevent worker imports.
-EXAMPLES = [*SDK, "flask>=1.1", "gunicorn[gevent]>=20", *PROGRESS]
+EXAMPLES = [*SDK, "flask>=1.1", "gunicorn[gevent]>=20", *PROGRESS, *METRICS]
 BENCH = ["launchdarkly-server-sdk>=9", "matplotlib>=3", "orjson>=3", "requests>=2", "sentry-sdk>=2", "trustme>=1"]
 # What Lambda's Python runtime is made of, where it need not be built.
 LAMBDA = ['awslambdaric>=2; python_version >= "3.9" and sys_platform == "linux" and platform_machine == "x86_64"']
@@ -43,6 +44,7 @@ setup(
         "progress": PROGRESS,
         "pytest": PYTEST,
         "sqs": SQS,
+        "prometheus": METRICS,
         "examples": EXAMPLES,
         # What the benchmarks compare with, and draw with; they name what is missing and go on.
         "bench": [*EXAMPLES, *BENCH],

@@ -399,7 +399,7 @@ class Buffer:
         """
         breakers = [(str(origin), lane.breaker) for origin, lane in list(self._lanes.items())]
         origins = (OriginHealth(origin, breaker.state(now), breaker.failures) for origin, breaker in breakers)
-        return Health(self.events, self.bytes, tuple(origins))
+        return Health(self.events, self.bytes, origins=tuple(origins))
 
     def everything(self) -> list[Batch]:
         """All batches that are not settled, in flight ones included, for the final account."""

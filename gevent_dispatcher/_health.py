@@ -36,9 +36,14 @@ class Health:
     Attributes:
         pending_events: events waiting, in flight or in backoff.
         pending_bytes: what they weigh in memory, encoded.
+        buffer_events: most events that may be pending; 0 where nothing was dispatched yet, and for a consumer, which
+            bounds messages.
+        buffer_bytes: most bytes that may be pending; 0 as above.
         origins: those that events went to; long unused ones are forgotten.
     """
 
     pending_events: int = 0
     pending_bytes: int = 0
+    buffer_events: int = 0
+    buffer_bytes: int = 0
     origins: tuple[OriginHealth, ...] = ()

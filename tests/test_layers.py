@@ -63,6 +63,7 @@ LAYERS = {
     "uwsgi": 4,
     "doctor": 2,  # it imports nothing of the package but the off switch, and the engine says its few own findings
     "aws_lambda": 4,
+    "prometheus": 4,
     "collector": 4,
     "testing": 4,
     "commands": 4,
@@ -97,6 +98,7 @@ KNOWN_TO = {
     "gunicorn": {"doctor"},
     "pytest": {"testing"},
     "tqdm": {"commands"},
+    "prometheus_client": {"prometheus"},
     # For type checkers only.
     "typing_extensions": {"_config", "_transport", "_dispatcher", "_consumer", "sdk", "testing"},
 }

@@ -195,6 +195,7 @@ def test_health_is_what_is_pending_and_how_origins_answer(
     health = dispatcher.health()
     origins = {each.origin: each for each in health.origins}
     assert health.pending_events == dispatcher.stats().pending == 1
+    assert (health.buffer_events, health.buffer_bytes) == (10_000, 32 * 1024 * 1024)
     assert health.pending_bytes == Encoder().encode(event)[3]
     assert set(origins) == {collector.base_url, away}
     assert (origins[collector.base_url].state, origins[collector.base_url].failures) == (BreakerState.CLOSED, 0)
