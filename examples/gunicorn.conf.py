@@ -1,6 +1,7 @@
-"""gunicorn's settings for the example: gunicorn -c examples/gunicorn.conf.py flask_app:app"""
+"""gunicorn's settings for the examples: gunicorn -c examples/gunicorn.conf.py flask_app:app"""
 
 import os
+from pathlib import Path
 
 # Where flask_app.py is found, from whatever directory gunicorn is started.
 chdir = os.path.dirname(os.path.abspath(__file__))
@@ -23,6 +24,25 @@ graceful_timeout = 30
 
 # gunicorn 25.1 and later open a control socket in the home directory; an example leaves nothing behind.
 control_socket_disable = True
+
+
+# Where the workers put their metrics (see metrics.py); None without metrics.
+metrics_directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+
+
+def on_starting(server):
+    """Forget the metrics of the server before: its counts are not ours."""
+    if metrics_directory is not None:
+        for left in Path(metrics_directory).glob("*.db"):
+            left.unlink()
+
+
+def child_exit(server, worker):
+    """Forget what a worker that has ended was holding; what it has counted stays."""
+    if metrics_directory is not None:
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(worker.pid)
 
 
 def post_worker_init(worker):

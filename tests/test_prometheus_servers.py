@@ -1,0 +1,176 @@
+"""Metrics of several processes: the sums over workers, dead ones included, are what the endpoint has received."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections import Counter
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Iterator
+
+import gevent
+import pytest
+
+from gevent_dispatcher.collector import Collector
+from tests.lifetimes._processes import ROOT, Program
+from tests.waiting import wait_until
+
+pytest.importorskip("gunicorn")
+pytest.importorskip("prometheus_client")
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+EXAMPLES = ROOT / "examples"
+PREFIX = "gevent_dispatcher_"
+
+
+class Server:
+    """gunicorn with gevent workers and the examples' configuration.
+
+    Args:
+        app: what it serves.
+        directory: where its output and its metrics go.
+        collector: where events go.
+        options: of gunicorn.
+    """
+
+    def __init__(self, app: str, directory: Path, collector: Collector, *options: str) -> None:
+        self.metrics = directory / "metrics"
+        self.metrics.mkdir()
+        environ = {
+            "BIND": "127.0.0.1:0",
+            "EVENTS_URL": collector.url,
+            "PROMETHEUS_MULTIPROC_DIR": str(self.metrics),
+            "PYTHONPATH": str(ROOT),
+        }
+        config = f"--config={EXAMPLES / 'gunicorn.conf.py'}"
+        self.program = Program(["-m", "gunicorn", config, *options, app], directory, environ)
+        self.workers: Counter[int] = Counter()
+        self._port = 0
+
+    def __enter__(self) -> Server:
+        self.program.__enter__()
+        pattern = re.compile(r"Listening at: \S+:(\d+) ")
+        found = self.program.wait_for("the server", lambda: pattern.search(self.program.output()))
+        assert found is not None
+        self._port = int(found.group(1))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.program.__exit__()
+
+    def ready(self) -> set[int]:
+        """The workers that were ever ready to serve."""
+        return {int(pid) for pid in re.findall(r"Worker ready \(pid: (\d+)\)", self.program.output())}
+
+    def get(self, path: str) -> str:
+        """Ask for something."""
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=20)
+        try:
+            connection.request("GET", path, headers={"Connection": "close"})
+            answer = connection.getresponse()
+            body = answer.read().decode()
+        finally:
+            connection.close()
+        assert answer.status == 200, body
+        return body
+
+    def dispatch(self, good: int = 0, bad: int = 0) -> None:
+        """Have a worker dispatch events."""
+        self.workers[int(self.get(f"/?good={good}&bad={bad}"))] += 1
+
+    def scraped(self, name: str, **labels: str) -> float:
+        """What a scrape says of a metric."""
+        return total(self.get("/metrics"), name, **labels)
+
+    def stop(self) -> None:
+        """SIGTERM, as a deployment sends it."""
+        self.program.signal(signal.SIGTERM)
+        assert self.program.wait_for_end() == 0
+
+    def left(self, name: str, **labels: str) -> float:
+        """What its files say of a metric when all its processes have ended."""
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=str(self.metrics))
+        return total(generate_latest(registry).decode(), name, **labels)
+
+
+def total(text: str, name: str, **labels: str) -> float:
+    """The sum over all series of a metric that have these labels."""
+    samples = [sample for metric in parse(text) for sample in metric.samples]
+    return sum(each.value for each in samples if each.name == PREFIX + name and labels.items() <= each.labels.items())
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with Collector() as running:
+        yield running
+
+
+def test_the_example_exports_what_its_workers_have_done(tmp_path: Path, collector: Collector) -> None:
+    with Server("metrics:app", tmp_path, collector) as server:
+        wait_until(lambda: len(server.ready()) == 2, 30)
+        for number in range(20):
+            server.get(f"/checkout?user={number}")
+        wait_until(lambda: server.scraped("events_total", outcome="delivered") == 40)
+        assert collector.counts()["unique"] == 40
+        assert server.scraped("events_dispatched_total") == 40
+        assert server.scraped("batch_events_sum") == 40
+        assert server.scraped("pending_events") == 0
+        server.stop()
+
+
+def test_counts_survive_a_worker_that_is_killed_and_what_it_held_does_not(tmp_path: Path, collector: Collector) -> None:
+    with Server("tests.metrics_app:app", tmp_path, collector) as server:
+        wait_until(lambda: len(server.ready()) == 2, 30)
+        while len(server.workers) < 2:
+            server.dispatch(good=5, bad=1)
+        good = 5 * sum(server.workers.values())
+        bad = sum(server.workers.values())
+        wait_until(lambda: server.scraped("events_total", outcome="delivered") == good)
+        wait_until(lambda: server.scraped("events_total", outcome="dropped", reason="invalid") == bad)
+        collector.change(status=503)
+        before = Counter(server.workers)
+        while any(server.workers[each] == before[each] for each in before):
+            server.dispatch(good=5)
+        held = {each: 5 * (server.workers[each] - before[each]) for each in before}
+        wait_until(lambda: server.scraped("pending_events") == sum(held.values()))
+        wait_until(lambda: server.scraped("breaker_state", state="closed") == 0)
+        victim = min(held)
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: len(server.ready()) == 3, 30)
+        wait_until(lambda: server.scraped("pending_events") == sum(held.values()) - held[victim])
+        assert server.scraped("events_total", outcome="delivered") == good
+        assert server.scraped("events_dispatched_total") == good + bad + sum(held.values())
+        collector.change(status=204)
+        wait_until(lambda: server.scraped("pending_events") == 0)
+        assert server.scraped("events_total", outcome="delivered") == collector.counts()["unique"]
+        server.stop()
+
+
+def test_the_sums_are_right_though_workers_come_and_go(tmp_path: Path, collector: Collector) -> None:
+    options = ("--workers=3", "--max-requests=10", "--preload", "--graceful-timeout=10")
+    collector.change(latency=0.05)
+    answered = 0
+    with Server("tests.metrics_app:app", tmp_path, collector, *options) as server:
+        wait_until(lambda: len(server.ready()) == 3, 30)
+        while len(server.ready()) < 9:
+            with suppress(OSError, HTTPException):  # a worker that ends may not answer
+                server.dispatch(good=3, bad=1)
+                answered += 1
+            gevent.sleep(0.002)
+        server.stop()
+        assert answered >= 60
+        delivered = server.left("events_total", outcome="delivered")
+        assert delivered == collector.counts()["unique"] == collector.counts()["events"] >= 3 * answered
+        dropped = server.left("events_total", outcome="dropped", reason="invalid")
+        assert dropped == delivered / 3
+        assert server.left("events_dispatched_total") == delivered + dropped
+        assert server.left("batch_events_sum") == delivered
+        assert server.left("requests_total") == collector.counts()["requests"]
+        assert server.left("pending_events") == 0
