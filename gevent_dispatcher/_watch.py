@@ -124,6 +124,7 @@ class Watch:
             self._reporter.kill(block=False)
 
     def abandon(self) -> None:
-        """In a fork's child, before its hub runs."""
+        """In a fork's child, before its hub runs: what the parent's loop has queued must not tell anybody either."""
+        self._observers = ()
         if self._reporter is not None:
             end_at_once(self._reporter)

@@ -95,9 +95,14 @@ class Server:
 
     def left(self, name: str, **labels: str) -> float:
         """What its files say of a metric when all its processes have ended."""
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(self.metrics))
-        return total(generate_latest(registry).decode(), name, **labels)
+        return total(collected(self.metrics), name, **labels)
+
+
+def collected(directory: Path) -> str:
+    """What is in the files of processes that may have ended."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(directory))
+    return generate_latest(registry).decode()
 
 
 def total(text: str, name: str, **labels: str) -> float:
@@ -174,3 +179,47 @@ def test_the_sums_are_right_though_workers_come_and_go(tmp_path: Path, collector
         assert server.left("batch_events_sum") == delivered
         assert server.left("requests_total") == collector.counts()["requests"]
         assert server.left("pending_events") == 0
+
+
+PROGRAM = """
+import sys
+if sys.argv[2] == "patched":
+    from gevent import monkey
+    monkey.patch_all()
+import os
+from gevent_dispatcher import GeventEventDispatcher
+from gevent_dispatcher.prometheus import instrument
+from tests.events import log_event
+if sys.argv[2] == "late":
+    from gevent import monkey
+    monkey.patch_all()
+dispatcher = instrument(GeventEventDispatcher(proxy="", flush_interval=0.2))
+
+def dispatch(times):
+    for _ in range(times):
+        dispatcher.dispatch_event(log_event(sys.argv[1]))
+
+dispatch(5)
+assert dispatcher.flush(10)
+dispatch(3)
+if os.fork():
+    os.wait()
+else:
+    dispatch(2)
+"""
+
+
+@pytest.mark.parametrize("patched", ["patched", "late", "never"])
+def test_a_fork_counts_its_own(tmp_path: Path, collector: Collector, patched: str) -> None:
+    # Late patches warn, and Python 3.12 and later warn of any fork beside a thread, which an unpatched process has.
+    arguments = ["-W", "ignore", "-c", PROGRAM, collector.url, patched]
+    (tmp_path / "metrics").mkdir()
+    environ = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics"), "PYTHONPATH": str(ROOT)}
+    with Program(arguments, tmp_path, environ) as program:
+        assert program.wait_for_end() == 0, program.output()
+        assert program.output() == ""
+    assert collector.counts()["unique"] == collector.counts()["events"] == 10
+    text = collected(tmp_path / "metrics")
+    assert total(text, "events_total", outcome="delivered") == total(text, "events_dispatched_total") == 10
+    assert total(text, "batch_events_sum") == 10
+    assert total(text, "pending_events") == 0
