@@ -173,6 +173,33 @@ def test_a_consumer_is_exported_too(registry: CollectorRegistry, collector: Coll
     assert scraped(registry, "consumer_delivery_seconds_count", outcome="delivered") == 3
 
 
+FORK = """
+import os
+from prometheus_client import REGISTRY
+from tests.events import log_event
+from tests.waiting import wait_until
+dispatcher = instrument(GeventEventDispatcher(proxy="", flush_interval=0, batch_size=1))
+labels = {{"dispatcher": "default", "outcome": "delivered"}}
+
+def dispatch(times):
+    for _ in range(times):
+        dispatcher.dispatch_event(log_event({url!r}))
+    wait_until(lambda: REGISTRY.get_sample_value("gevent_dispatcher_delivery_seconds_count", labels) == times)
+    print(REGISTRY.get_sample_value("gevent_dispatcher_events_total", {{**labels, "reason": ""}}), flush=True)
+
+dispatch(3)
+if os.fork():
+    os.wait()
+else:
+    dispatch(2)
+"""
+
+
+def test_a_fork_s_child_exports_its_own(collector: Collector) -> None:
+    program = INSTRUMENT.replace("instrument(GeventEventDispatcher()%s)", "")
+    assert run(program + FORK.format(url=collector.url)).splitlines() == ["3.0", "2.0"]
+
+
 def test_origins_have_a_bounded_number_of_labels() -> None:
     origins = Origins()
     closed = [OriginHealth(f"http://{number}.example", BreakerState.CLOSED, 0) for number in range(100)]
@@ -225,8 +252,13 @@ def test_a_name_is_a_text(name: Any, registry: CollectorRegistry) -> None:
 
 def error_of(code: str, **environ: str) -> str:
     """The last line that a fresh, unpatched interpreter prints."""
+    return run(code, **environ).splitlines()[-1]
+
+
+def run(code: str, **environ: str) -> str:
+    """What a fresh, unpatched interpreter prints."""
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", code],  # of forks beside a thread
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -234,7 +266,7 @@ def error_of(code: str, **environ: str) -> str:
         cwd=ROOT,
         env=environ,
     )
-    return done.stdout.strip().splitlines()[-1]
+    return done.stdout.strip()
 
 
 INSTRUMENT = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry
@@ -25,7 +26,8 @@ class Scraped(Collector):
     def __init__(self, kind: Kind, registry: CollectorRegistry) -> None:
         self._kind = kind
         self._sources: list[tuple[str, Callable[[], Values]]] = []
-        self._histograms = Histograms(kind, registry)
+        self._histograms = Histograms(kind)
+        self._pid = os.getpid()
         registry.register(self)
 
     def add(self, name: str, read: Callable[[], Values]) -> Observer:
@@ -40,18 +42,32 @@ class Scraped(Collector):
         """
         self._sources.append((name, read))
         self._histograms.begin(name)
-        return _Observer(self._histograms, name)
+        return _Observer(self, name)
+
+    def observe(self, name: str, settled: Sequence[Settled]) -> None:
+        """Requests were settled; all else is read."""
+        self._forget_a_parent()
+        self._histograms.observe(name, settled)
+
+    def _forget_a_parent(self) -> None:
+        """A fork's child counts its own requests, as a dispatcher does."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._histograms.forget(name for name, _ in self._sources)
 
     def describe(self) -> Iterable[Metric]:
         """The names, which a registry keeps from being given twice."""
-        return self._metrics().values()
+        distributions = [metric for each in self._histograms.all for metric in each.describe()]
+        return [*self._metrics().values(), *distributions]
 
     def collect(self) -> Iterable[Metric]:
         """All values, as they are now."""
+        self._forget_a_parent()
         metrics = self._metrics()
         for family, labels, value in self._added_up():
             metrics[family].add_metric(labels, value)
-        return metrics.values()
+        distributions = [metric for each in self._histograms.all for metric in each.collect()]
+        return [*metrics.values(), *distributions]
 
     def _metrics(self) -> dict[Family, CounterMetricFamily | GaugeMetricFamily]:
         return {family: self._metric(family) for family in self._kind.families}
@@ -71,11 +87,9 @@ class Scraped(Collector):
 
 
 class _Observer:
-    """Only the histograms have to be told; all else is read."""
-
-    def __init__(self, histograms: Histograms, name: str) -> None:
-        self._histograms = histograms
+    def __init__(self, scraped: Scraped, name: str) -> None:
+        self._scraped = scraped
         self._name = name
 
     def report(self, settled: Sequence[Settled]) -> None:
-        self._histograms.observe(self._name, settled)
+        self._scraped.observe(self._name, settled)

@@ -29,7 +29,7 @@ class Written:
         self._kind = kind
         self._counters = {family: self._counter(family) for family in kind.families if family.is_counter}
         self._gauges = {family: self._gauge(family) for family in kind.families if not family.is_counter}
-        self._histograms = Histograms(kind, None)
+        self._histograms = Histograms(kind)
         self._sources: list[_Source] = []
 
     def _counter(self, family: Family) -> Counter:
