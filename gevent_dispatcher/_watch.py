@@ -68,6 +68,7 @@ class Watch:
         self._is_news = False
         self._reporter: Any = None
         self._repeats = Repeats()
+        self._teller: Any = None  # the greenlet that is telling
 
     @property
     def is_watched(self) -> bool:
@@ -97,8 +98,21 @@ class Watch:
             self._reporter = None
 
     def tell(self) -> None:
-        """Tell them now, as at the end."""
-        self._is_news = False
+        """Tell them now, as at the end.
+
+        A signal handler that closes may cut in while they are being told. It must not ask for a lock that the observer
+        below it holds, so they are told again afterwards instead.
+        """
+        current = gevent.getcurrent()
+        self._is_news = self._teller is current
+        if not self._is_news:
+            self._teller = current
+            try:
+                self._tell()
+            finally:
+                self._teller = None
+
+    def _tell(self) -> None:
         settled = list(self._settled)
         self._settled.clear()
         for observer in list(self._observers):

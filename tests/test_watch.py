@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -182,6 +183,34 @@ def test_an_observer_that_raises_is_logged_now_and_then_and_changes_nothing(
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "an observer raised" in caplog.text
     assert secret not in caplog.text
+
+
+def test_a_signal_handler_that_closes_in_the_midst_of_a_report_does_not_begin_another(
+    collector: Collector, dispatcher: GeventEventDispatcher
+) -> None:
+    class Interrupted(Recorder):
+        depth = deepest = 0
+
+        def report(self, settled: Sequence[Settled]) -> None:
+            self.depth += 1
+            self.deepest = max(self.deepest, self.depth)
+            super().report(settled)
+            if len(self.seen) == 1:
+                os.kill(os.getpid(), signal.SIGUSR1)
+                wait_until(lambda: handled)
+            self.depth -= 1
+
+    handled: list[bool] = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: handled.append(dispatcher.close(5)))
+    try:
+        recorder = Interrupted(dispatcher)
+        for _ in range(3):
+            dispatcher.dispatch_event(log_event(collector.url))
+        wait_until(lambda: recorder.last.delivered == 3)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert handled == [True]
+    assert recorder.deepest == 1
 
 
 def test_health_is_what_is_pending_and_how_origins_answer(
