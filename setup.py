@@ -13,13 +13,13 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "gevent_dispatcher" / "__
 SDK = ['optimizely-sdk>=3.10; python_version >= "3.9"', 'optimizely-sdk>=3.10,<5.5; python_version < "3.9"']
 # Encodes in a tenth of the time; used when it is there.
 FAST = ["orjson>=3"]
+METRICS = ["prometheus_client>=0.15"]
 # The bar of commands; without it they log lines.
 PROGRESS = ["tqdm>=4"]
 # For the fixtures of gevent_dispatcher.testing.
 PYTEST = ["pytest>=7"]
 # boto3 would add nothing that is used.
 SQS = ["botocore>=1.31"]
-METRICS = ["prometheus_client>=0.15"]
 # gunicorn's extra brings what its gevent worker imports.
 EXAMPLES = [*SDK, "flask>=1.1", "gunicorn[gevent]>=20", *PROGRESS, *METRICS]
 BENCH = ["launchdarkly-server-sdk>=9", "matplotlib>=3", "orjson>=3", "requests>=2", "sentry-sdk>=2", "trustme>=1"]
@@ -41,10 +41,10 @@ setup(
     extras_require={
         "sdk": SDK,
         "fast": FAST,
-        "progress": PROGRESS,
         "pytest": PYTEST,
         "sqs": SQS,
         "prometheus": METRICS,
+        "progress": PROGRESS,
         "examples": EXAMPLES,
         # What the benchmarks compare with, and draw with; they name what is missing and go on.
         "bench": [*EXAMPLES, *BENCH],

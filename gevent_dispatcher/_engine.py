@@ -261,8 +261,7 @@ class Engine:
         return self._wherever(self._health, _ACCOUNT_TIMEOUT, None) or self._health()
 
     def _health(self) -> Health:
-        health, config = self._buffer.health(monotonic()), self._config
-        return replace(health, buffer_events=config.buffer_events, buffer_bytes=config.buffer_bytes)
+        return self._buffer.health(monotonic()).within(self._config.buffer_events, self._config.buffer_bytes)
 
     def watch(self) -> None:
         """There is a new observer: it knows nothing yet."""

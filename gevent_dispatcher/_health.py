@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -47,3 +47,7 @@ class Health:
     buffer_events: int = 0
     buffer_bytes: int = 0
     origins: tuple[OriginHealth, ...] = ()
+
+    def within(self, buffer_events: int, buffer_bytes: int) -> Health:
+        """The same, with the bounds."""
+        return replace(self, buffer_events=buffer_events, buffer_bytes=buffer_bytes)
