@@ -87,7 +87,7 @@ KNOWN_TO = {
             "_spool",
         ),
         *("_tls", "_http_response", "_http_connection", "_http_client"),
-        *("queues", "aws_lambda", "collector", "commands", "testing", "__main__"),
+        *("queues", "aws_lambda", "collector", "commands", "prometheus", "testing", "__main__"),
         "sdk",  # a fork doubles the greenlets that stand for the SDK's threads, and only gevent can end them
     },
     "urllib3": {"_http_client", "_http_connection"},

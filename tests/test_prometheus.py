@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Iterator
+from urllib.request import urlopen
 
 import gevent
 import pytest
@@ -14,6 +17,7 @@ from gevent_dispatcher import Consumer, Delivery, GeventEventDispatcher, Health,
 from gevent_dispatcher._event import Encoder, merge
 from gevent_dispatcher._health import BreakerState, OriginHealth
 from gevent_dispatcher.collector import Collector
+from tests.commands import QUICK, QueueFile, start
 from tests.events import LogEvent, log_event
 from tests.hostile import refusing_port
 from tests.waiting import wait_until
@@ -25,7 +29,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from gevent_dispatcher.prometheus import instrument
+from gevent_dispatcher.prometheus import instrument, serve
 from gevent_dispatcher.prometheus._families import CONSUMERS, DISPATCHERS, OTHER, Origins
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -304,3 +308,45 @@ def test_a_directory_for_several_processes_must_be_named_in_time(tmp_path: Path)
 def test_a_registry_that_would_be_ignored_is_refused(tmp_path: Path) -> None:
     error = error_of(INSTRUMENT % ", registry=REGISTRY", PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     assert "must be None with PROMETHEUS_MULTIPROC_DIR" in error
+
+
+# -- an endpoint of its own --------------------------------------------------------------------------------------------
+
+
+def fetch(url: str) -> str:
+    with urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+@pytest.mark.parametrize("port", [-1, 65_536])
+def test_a_port_is_a_port(port: int) -> None:
+    with pytest.raises(ValueError, match=f"port={port}: must be from 0 to 65535"):
+        serve(port)
+
+
+def test_a_worker_answers_scrapes(collector: Collector, tmp_path: Path) -> None:
+    with QueueFile(tmp_path / "queue.db") as queue:
+        queue.put(collector.url, "a", "b", "c")
+        options = ("--allow", collector.url, "--metrics-port", 0, *QUICK)
+        with start(tmp_path, "worker", queue.path, *options) as worker:
+            pattern = re.compile(r"metrics are at (\S+)")
+            found = worker.wait_for("its port", lambda: pattern.search(worker.output()))
+            assert found is not None
+            acked = 'gevent_dispatcher_consumer_messages_total{consumer="default",outcome="acked"} 3.0'
+            worker.wait_for("all to be acknowledged", lambda: acked in fetch(found.group(1)))
+            worker.signal(signal.SIGTERM)
+            assert worker.wait_for_end() == 0
+
+
+def test_a_worker_without_the_extra_says_which(tmp_path: Path) -> None:
+    (tmp_path / "prometheus_client.py").write_text("raise ImportError('absent')", "utf-8")
+    command = [sys.executable, "-m", "gevent_dispatcher", "worker", "queue.db", "--metrics-port", "0"]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("pip install 'gevent-dispatcher[prometheus]'")

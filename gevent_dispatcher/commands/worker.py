@@ -96,6 +96,18 @@ def add(commands: Commands) -> None:
         help="requests may go to this scheme, host and port, too; may be repeated",
     )
     command.add_argument(
+        "--metrics-port",
+        type=int,
+        metavar="N",
+        help="answer Prometheus's scrapes there (needs the extra prometheus); 0 takes a free port, and says which",
+    )
+    command.add_argument(
+        "--metrics-host",
+        default="127.0.0.1",
+        metavar="HOST",
+        help="where scrapes are answered (default: %(default)s)",
+    )
+    command.add_argument(
         "--report-interval",
         type=float,
         default=LINE_INTERVAL,
@@ -131,6 +143,20 @@ def _consumer(queue: Any, options: argparse.Namespace) -> Consumer:
     if not 0 < options.report_interval <= 86_400:
         raise ValueError(f"--report-interval={options.report_interval:g}: must be a number of seconds up to 86400")
     return Consumer(queue, destinations=[*EVENT_API, *options.allow], **settings_of(options, _HELP))
+
+
+def _export(consumer: Consumer, options: argparse.Namespace) -> None:
+    try:
+        from gevent_dispatcher.prometheus import instrument, serve
+
+        instrument(consumer)
+        server = serve(options.metrics_port, options.metrics_host)
+    except (ImportError, OSError, ValueError) as error:
+        options.complain(f"--metrics-port: {error}")
+    else:
+        host, port = options.metrics_host, server.server_port
+        extra = about("worker_metrics", host=host, port=port)
+        logger.info("metrics are at http://%s:%d/metrics", host, port, extra=extra)
 
 
 def _stop(consumer: Consumer, seconds: float) -> None:
@@ -172,6 +198,8 @@ class _Worker:
         if not is_url(options.queue):
             self._look_first()
         progress = make_progress("events", options.report_interval)
+        if options.metrics_port is not None:
+            _export(self._consumer, options)
         until = " until it is empty" if options.once else ""
         logger.info(
             "delivering from %s%s", options.queue, until, extra=about("worker_started", queue=str(options.queue))

@@ -15,5 +15,6 @@ except ImportError as error:
     ) from error
 
 from gevent_dispatcher.prometheus._instrument import instrument
+from gevent_dispatcher.prometheus._serve import serve
 
-__all__ = ["instrument"]
+__all__ = ["instrument", "serve"]

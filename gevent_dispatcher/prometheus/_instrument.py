@@ -75,14 +75,15 @@ def _kind_of(source: object, name: object) -> Kind:
     )
 
 
-def _is_multiprocess() -> bool:
+def is_multiprocess() -> bool:
+    """Whether prometheus_client writes to files that several processes share; it was decided when it was imported."""
     return values.ValueClass is not values.MutexValue
 
 
 def _checked(registry: CollectorRegistry | None) -> CollectorRegistry | None:
     """The registry to use; None in multiprocess mode."""
     directory = os.environ.get(_DIRECTORY)
-    if not _is_multiprocess():
+    if not is_multiprocess():
         if directory:
             raise ValueError(
                 f"{_DIRECTORY}={directory!r}: was set after prometheus_client was imported, which is too late; "
