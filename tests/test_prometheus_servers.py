@@ -223,3 +223,49 @@ def test_a_fork_counts_its_own(tmp_path: Path, collector: Collector, patched: st
     assert total(text, "events_total", outcome="delivered") == total(text, "events_dispatched_total") == 10
     assert total(text, "batch_events_sum") == 10
     assert total(text, "pending_events") == 0
+
+
+TWICE = """
+import sys
+from gevent import monkey
+monkey.patch_all()
+import os
+from gevent_dispatcher import GeventEventDispatcher
+from gevent_dispatcher.prometheus import instrument
+from tests.events import log_event
+from tests.test_prometheus_servers import collected, total
+from tests.waiting import wait_until
+
+made = [instrument(GeventEventDispatcher(proxy="", flush_interval=30), name=name) for name in ("a", "a", "b")]
+
+def dispatch(*times):
+    for dispatcher, number in zip(made, times):
+        for _ in range(number):
+            dispatcher.dispatch_event(log_event(sys.argv[1]))
+
+def pending(name):
+    return total(collected(os.environ["PROMETHEUS_MULTIPROC_DIR"]), "pending_events", dispatcher=name)
+
+if len(sys.argv) < 3:
+    dispatch(2, 3, 4)
+    wait_until(lambda: (pending("a"), pending("b")) == (5, 4))
+    os.execv(sys.executable, [sys.executable, __file__, sys.argv[1], "again"])  # as a kill, and its pid given anew
+dispatch(1, 1, 1)
+"""
+
+
+def test_a_process_with_the_pid_of_one_that_was_killed_counts_on_and_holds_what_it_holds(
+    tmp_path: Path, collector: Collector
+) -> None:
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "program.py").write_text(TWICE, "utf-8")
+    environ = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics"), "PYTHONPATH": str(ROOT)}
+    with Program(["-u", str(tmp_path / "program.py"), collector.url], tmp_path, environ) as program:
+        assert program.wait_for_end() == 0, program.output()
+    text = collected(tmp_path / "metrics")
+    assert len(list((tmp_path / "metrics").glob("counter_*.db"))) == 1
+    assert total(text, "events_dispatched_total", dispatcher="a") == 7
+    assert total(text, "events_dispatched_total", dispatcher="b") == 5
+    assert total(text, "events_total", outcome="delivered") == collector.counts()["unique"] == 3
+    assert total(text, "pending_events") == 0
+    assert total(text, "pending_events_limit", dispatcher="a") == 20_000
