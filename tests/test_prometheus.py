@@ -115,6 +115,20 @@ def test_an_outage_is_seen_in_the_breaker_and_in_what_is_pending(registry: Colle
     assert scraped(registry, "events_total", reason="closed") == 1
 
 
+def test_what_is_spooled_at_the_end_is_counted_and_in_the_histograms(
+    registry: CollectorRegistry, tmp_path: Path
+) -> None:
+    instrumented = instrument(dispatcher(spool=tmp_path / "events.db"), registry=registry)
+    with refusing_port() as port:
+        for _ in range(3):
+            instrumented.dispatch_event(log_event(f"http://127.0.0.1:{port}/v1/events"))
+        instrumented.close(1)
+    assert scraped(registry, "events_total", outcome="spooled") == 3
+    assert scraped(registry, "events_total") == scraped(registry, "events_dispatched_total") == 3
+    assert scraped(registry, "batch_events_sum") == 3
+    assert scraped(registry, "delivery_seconds_count", outcome="spooled") == scraped(registry, "batch_events_count") > 0
+
+
 def test_dispatchers_of_one_name_are_added_up_and_others_told_apart(
     registry: CollectorRegistry, collector: Collector
 ) -> None:

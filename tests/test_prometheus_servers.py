@@ -193,15 +193,18 @@ from tests.events import log_event
 if sys.argv[2] == "late":
     from gevent import monkey
     monkey.patch_all()
-dispatcher = instrument(GeventEventDispatcher(proxy="", flush_interval=0.2))
+from tests.test_prometheus_servers import collected, total
+from tests.waiting import wait_until
+dispatcher, other = [instrument(GeventEventDispatcher(proxy="", flush_interval=0.5)) for _ in range(2)]
 
-def dispatch(times):
+def dispatch(times, dispatcher=dispatcher):
     for _ in range(times):
         dispatcher.dispatch_event(log_event(sys.argv[1]))
 
 dispatch(5)
 assert dispatcher.flush(10)
-dispatch(3)
+dispatch(3, other)
+wait_until(lambda: total(collected(os.environ["PROMETHEUS_MULTIPROC_DIR"]), "pending_events") == 3)
 if os.fork():
     os.wait()
 else:

@@ -62,7 +62,7 @@ class Written:
 
     def show(self, family: Family, labels: tuple[str, ...]) -> None:
         """A gauge has changed. It is set and not moved: a file of that name may have been left by a process before."""
-        total = sum(source.written.get((family, labels), 0.0) for source in self._sources)
+        total = sum(source.written().get((family, labels), 0.0) for source in self._sources)
         self._gauges[family].labels(*labels).set(total)
 
     def observe(self, name: str, settled: Sequence[Settled]) -> None:
@@ -80,7 +80,7 @@ class _Source:
     """
 
     def __init__(self, shared: Written, name: str, read: Callable[[], Values]) -> None:
-        self.written: dict[tuple[Family, tuple[str, ...]], float] = {}
+        self._written: dict[tuple[Family, tuple[str, ...]], float] = {}
         self._shared = shared
         self._name = name
         self._read = read
@@ -90,19 +90,24 @@ class _Source:
         self._shared.observe(self._name, settled)
         self.write()
 
+    def written(self) -> dict[tuple[Family, tuple[str, ...]], float]:
+        """What is in this process's files; a fork's child begins with files, and with counts, of its own."""
+        if self._pid != os.getpid():
+            self._pid, self._written = os.getpid(), {}
+        return self._written
+
     def write(self) -> None:
         """Write what has changed since the last time."""
-        if self._pid != os.getpid():  # a fork's child begins with files, and with counts, of its own
-            self._pid, self.written = os.getpid(), {}
         for family, series in self._read().items():
             for labels, value in series.items():
                 self._write(family, (self._name, *labels), value)
 
     def _write(self, family: Family, labels: tuple[str, ...], value: float) -> None:
-        before = self.written.get((family, labels))
+        written = self.written()
+        before = written.get((family, labels))
         if value == before:
             return
-        self.written[family, labels] = value
+        written[family, labels] = value
         if family.is_counter:
             self._shared.count(family, labels, value - (before or 0.0))
         else:
