@@ -129,6 +129,14 @@ def test_what_is_spooled_at_the_end_is_counted_and_in_the_histograms(
     assert scraped(registry, "delivery_seconds_count", outcome="spooled") == scraped(registry, "batch_events_count") > 0
 
 
+def test_what_the_off_switch_stops_has_a_reason_of_its_own(registry: CollectorRegistry, collector: Collector) -> None:
+    instrumented = instrument(dispatcher(enabled=False), registry=registry)
+    instrumented.dispatch_event(log_event(collector.url))
+    assert scraped(registry, "events_total", outcome="dropped", reason="disabled") == 1
+    assert scraped(registry, "events_total") == scraped(registry, "events_dispatched_total") == 1
+    assert scraped(registry, "pending_events_limit") == 0
+
+
 def test_dispatchers_of_one_name_are_added_up_and_others_told_apart(
     registry: CollectorRegistry, collector: Collector
 ) -> None:

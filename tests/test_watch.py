@@ -138,6 +138,15 @@ def test_drops_after_close_are_told(collector: Collector, dispatcher: GeventEven
     wait_until(lambda: recorder.last.dropped["closed"] == 1)
 
 
+def test_what_the_off_switch_stops_is_told_at_the_end(collector: Collector) -> None:
+    dispatcher = GeventEventDispatcher(enabled=False)
+    recorder = Recorder(dispatcher)
+    dispatcher.dispatch_event(log_event(collector.url))
+    assert dispatcher.health() == Health()
+    dispatcher.close()
+    assert recorder.last.dropped["disabled"] == 1
+
+
 def test_what_is_left_at_the_end_is_told_before_close_returns(away: str) -> None:
     dispatcher = GeventEventDispatcher(proxy="", flush_interval=0, backoff_max=60, backoff_base=60)
     recorder = Recorder(dispatcher)

@@ -155,8 +155,8 @@ def _export(consumer: Consumer, options: argparse.Namespace) -> None:
         options.complain(f"--metrics-port: {error}")
     else:
         host, port = options.metrics_host, server.server_port
-        extra = about("worker_metrics", host=host, port=port)
-        logger.info("metrics are at http://%s:%d/metrics", host, port, extra=extra)
+        where = "metrics are at http://%s:%d/metrics"
+        logger.info(where, host, port, extra=about("worker_metrics", host=host, port=port))
 
 
 def _stop(consumer: Consumer, seconds: float) -> None:
