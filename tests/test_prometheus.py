@@ -135,6 +135,7 @@ def test_what_the_off_switch_stops_has_a_reason_of_its_own(registry: CollectorRe
     assert scraped(registry, "events_total", outcome="dropped", reason="disabled") == 1
     assert scraped(registry, "events_total") == scraped(registry, "events_dispatched_total") == 1
     assert scraped(registry, "pending_events_limit") == 0
+    instrumented.close()
 
 
 def test_dispatchers_of_one_name_are_added_up_and_others_told_apart(
