@@ -36,6 +36,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["gevent_dispatcher", "gevent_dispatcher.*"]),
     package_data={"gevent_dispatcher": ["py.typed"], "gevent_dispatcher.collector": ["page/*"]},
+    entry_points={"console_scripts": ["gevent-dispatcher = gevent_dispatcher.__main__:run"]},
     python_requires=">=3.8",
     install_requires=["gevent>=21.12", "urllib3>=1.26"],
     extras_require={

@@ -102,6 +102,11 @@ class Terminal:
         """Type something."""
         os.write(self._master, text.encode())
 
+    def shown(self) -> str:
+        """What it has shown so far."""
+        self._take()
+        return self._shown.decode()
+
     def read(self) -> str:
         """What it has shown at its end."""
         wait_until(lambda: not self._take() and self.process.poll() is not None, 30)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     # What a command's parser is added to. The name is argparse's own secret, but there is no other.
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-# Exit codes of all commands but the doctor.
+# Exit codes of all commands but the doctor; the help of the command line says what they mean.
 WELL, INCOMPLETE, USAGE, UNUSABLE = 0, 1, 2, 3
 
 HTTP_HELP = {
@@ -107,6 +107,12 @@ def checked(options: argparse.Namespace, make: Callable[[], Any]) -> Any:
 
 
 def fail(error: object) -> int:
-    """Say why a queue cannot be used, and return the exit code for that."""
+    """Say why a queue cannot be used, and return the exit code for that.
+
+    Raises:
+        BrokenPipeError: it is the error; nobody reads what is printed.
+    """
+    if isinstance(error, BrokenPipeError):
+        raise error
     print(f"gevent_dispatcher: {error}", file=sys.stderr)
     return UNUSABLE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from time import monotonic
 from typing import Any, Callable, Iterator, NamedTuple, Protocol
@@ -173,7 +173,8 @@ class _Handler(logging.Handler):
         self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._say(self.format(record))
+        with suppress(BrokenPipeError):  # a line that nobody reads ends no command
+            self._say(self.format(record))
 
 
 def _log_to(say: Callable[[str], object]) -> None:

@@ -1,4 +1,4 @@
-"""The signals that ask a command to end: the first one politely, the second one at once."""
+"""The signals that ask a command to end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BY_SIGNAL = 128
 
 
 def on_signals(stop: Callable[[int], object], last_words: Callable[[], str], patience: float) -> None:
-    """Have SIGTERM and SIGINT stop what runs.
+    """Have SIGTERM and SIGINT stop what runs: the first one politely, the second one at once.
 
     Args:
         stop: called with the number of the first signal, in a greenlet of its own.
@@ -31,6 +31,40 @@ def on_signals(stop: Callable[[int], object], last_words: Callable[[], str], pat
 
     for number in (signal.SIGINT, signal.SIGTERM):
         gevent.signal_handler(number, received, number)
+
+
+def interruptible(work: Callable[[], int]) -> int:
+    """Run work that the first SIGTERM or SIGINT ends at its next wait; its `with` blocks run to their end.
+
+    Returns:
+        What the work returns, or the exit code of a process that a signal ended.
+    """
+    ended_by: list[int] = []
+    running = gevent.spawn(_outcome, work)
+
+    def end(number: int) -> None:
+        ended_by.append(number)
+        if len(ended_by) == 1:  # another would interrupt the cleaning up
+            running.kill(block=False)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        gevent.signal_handler(number, end, number)
+    outcome = running.get()
+    if ended_by:
+        return exit_code(ended_by[0])
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return int(outcome)
+
+
+def _outcome(work: Callable[[], int]) -> int | BaseException:
+    """What work returns or raises, as a value: gevent would print what is raised."""
+    try:
+        return work()
+    except gevent.GreenletExit:
+        raise
+    except BaseException as error:
+        return error
 
 
 def exit_code(number: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import sys
 import time
 from contextlib import contextmanager
@@ -247,4 +248,5 @@ def _what(status: Status, dead: bool) -> str:
 
 def _is_confirmed(question: str) -> bool:
     print(f"{question} Type yes: ", end="", flush=True)
+    select.select([sys.stdin], [], [])  # so that Ctrl-C is heard
     return sys.stdin.readline().strip().lower() == "yes"

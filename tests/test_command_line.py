@@ -1,0 +1,213 @@
+"""The command line as a whole: how it is called, what it teaches, how it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+from gevent_dispatcher import __version__
+from tests.commands import PATIENCE, QueueFile, Terminal, environ, run, start
+from tests.waiting import wait_until
+
+SCRIPT = Path(sys.executable).with_name("gevent-dispatcher")
+MODULE = [sys.executable, "-m", "gevent_dispatcher"]
+CALLED = {
+    "module": MODULE,
+    "script": pytest.param([str(SCRIPT)], marks=pytest.mark.skipif(not SCRIPT.exists(), reason="it is not installed")),
+}
+
+COMMANDS = re.findall(r"^.{26}([a-z]+)  ", run("--help").stdout, re.M)
+
+
+def empty_queue(directory: Path) -> None:
+    """A queue in the file queue.db."""
+    with QueueFile(directory / "queue.db") as queue:
+        assert queue.left() == 0
+
+
+# Has those imports noted that come before the patch.
+WATCH = """
+import runpy, sys
+
+early = []
+
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        monkey = sys.modules.get("gevent.monkey")
+        if monkey is None or not getattr(monkey, "is_module_patched", str)("ssl"):
+            early.append(name)
+
+
+sys.meta_path.insert(0, Watch())
+sys.argv[1:] = ["--version"]
+try:
+    {}
+finally:
+    print(*early)
+"""
+AS_MODULE = 'runpy.run_module("gevent_dispatcher", run_name="__main__")'
+AS_SCRIPT = f'runpy.run_path("{SCRIPT}", run_name="__main__")'
+
+
+@pytest.mark.parametrize(
+    "way",
+    [AS_MODULE, pytest.param(AS_SCRIPT, marks=pytest.mark.skipif(not SCRIPT.exists(), reason="it is not installed"))],
+    ids=["module", "script"],
+)
+def test_it_patches_before_anything_else_is_imported(way: str) -> None:
+    command = [sys.executable, "-W", "error", "-c", WATCH.format(way)]
+    done = subprocess.run(command, env=environ(), capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    version, early = done.stdout.splitlines()
+    assert version.startswith("gevent-dispatcher ")
+    assert "gevent.monkey" in early.split()
+    ours = {name for name in early.split() if name.startswith("gevent_dispatcher")}
+    assert ours <= {"gevent_dispatcher", "gevent_dispatcher.__main__"}
+    assert not {"urllib3", "requests", "optimizely"} & set(early.split())
+
+
+@pytest.mark.parametrize("how", CALLED.values(), ids=CALLED)
+def test_help_can_be_typed_as_it_stands(how: list[str]) -> None:
+    shown = [
+        subprocess.run([*how, *command, "--help"], env=environ(), capture_output=True, text=True, timeout=PATIENCE)
+        for command in ([], ["worker"])
+    ]
+    program = "gevent-dispatcher" if len(how) == 1 else "python -m gevent_dispatcher"
+    other = "python -m" if len(how) == 1 else "gevent-dispatcher"
+    for each in shown:
+        assert each.returncode == 0
+        assert each.stdout.startswith(f"usage: {program} ")
+        assert f"  {program} worker queue.db" in each.stdout
+        assert other not in each.stdout
+
+
+def test_it_tells_versions() -> None:
+    done = run("--version")
+    assert done.returncode == 0
+    assert re.fullmatch(
+        rf"gevent-dispatcher {re.escape(__version__)} \(gevent \S+, urllib3 \S+, Python \S+\)\n", done.stdout
+    )
+
+
+def test_the_help_names_every_command_and_each_has_help_of_its_own() -> None:
+    refused = run("nonsense").stderr
+    names = re.search(r"there are (.+)\n", refused)
+    assert names is not None
+    assert sorted(names.group(1).split(", ")) == sorted(COMMANDS)
+    for command in COMMANDS:
+        done = run(command, "--help")
+        assert done.returncode == 0
+        assert done.stdout.startswith(f"usage: python -m gevent_dispatcher {command} ")
+        assert f"\n  python -m gevent_dispatcher {command}" in done.stdout
+
+
+def test_without_a_command_it_teaches_and_did_nothing() -> None:
+    done = run()
+    assert done.returncode == 2
+    assert done.stdout == run("--help").stdout
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("wroker", "worker"), ("Doctor", "doctor"), ("queues", "queue")])
+def test_a_command_that_is_not_there_is_guessed(typed: str, meant: str) -> None:
+    done = run(typed, "--once", "queue.db")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"there is no command '{typed}'; did you mean {meant}?" in done.stderr
+
+
+def test_an_option_that_is_not_there_is_an_error() -> None:
+    done = run("queue", "status", "--jsno", "queue.db")
+    assert done.returncode == 2
+    assert "unrecognized arguments: --jsno" in done.stderr
+
+
+# -- who reads has seen enough -----------------------------------------------------------------------------------------
+
+
+def pipe_that_nobody_reads() -> int:
+    reading, writing = os.pipe()
+    os.closerange(reading, reading + 1)  # gevent's os.close may put it off
+    return writing
+
+
+WRITERS = [("--help",), ("queue", "status", "queue.db"), ("send", "--json"), ("collector",)]
+
+
+@pytest.mark.parametrize("arguments", WRITERS, ids=" ".join)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_pipe_that_nobody_reads_is_no_traceback(tmp_path: Path, arguments: tuple[str, ...], unbuffered: str) -> None:
+    empty_queue(tmp_path)
+    writing = pipe_that_nobody_reads()
+    done = subprocess.run(
+        [*MODULE, *arguments],
+        env={**environ(), "PYTHONUNBUFFERED": unbuffered},
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE,
+    )
+    os.close(writing)
+    hidden = arguments == ("--help",) and unbuffered  # by argparse
+    assert done.returncode == (0 if hidden else 1)
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+def test_a_log_that_nobody_reads_ends_nothing(tmp_path: Path) -> None:
+    empty_queue(tmp_path)
+    writing = pipe_that_nobody_reads()
+    done = subprocess.run([*MODULE, "worker", "--once", "queue.db"], env=environ(), cwd=tmp_path, stderr=writing)
+    os.close(writing)
+    assert done.returncode == 0
+
+
+# -- signals -----------------------------------------------------------------------------------------------------------
+
+
+def hanging_application(directory: Path) -> list[str]:
+    """A doctor that waits for an application to be loaded."""
+    (directory / "hanging.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
+    return ["doctor", "--chdir", str(directory), "hanging:app"]
+
+
+def waiting_collector(directory: Path) -> list[str]:
+    return ["collector"]
+
+
+def waiting_worker(directory: Path) -> list[str]:
+    return ["worker", str(directory / "not-there.db")]
+
+
+CASES = [(hanging_application, "loading", 130), (waiting_collector, "http://", 0), (waiting_worker, "delivering", 0)]
+
+
+@pytest.mark.parametrize(("make", "said", "code"), CASES, ids=lambda each: getattr(each, "__name__", ""))
+def test_ctrl_c_ends_a_command_without_a_traceback(
+    tmp_path: Path, make: Callable[[Path], list[str]], said: str, code: int
+) -> None:
+    with start(tmp_path, *make(tmp_path)) as program:
+        program.wait_for("it to be at work", lambda: said in program.output())
+        program.signal(signal.SIGINT)
+        assert program.wait_for_end() == code
+        assert "Traceback" not in program.output()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_question_can_be_left_by_a_signal(tmp_path: Path, number: int) -> None:
+    empty_queue(tmp_path)
+    terminal = Terminal("-m", "gevent_dispatcher", "queue", "purge", str(tmp_path / "queue.db"))
+    wait_until(lambda: "Type yes" in terminal.shown(), 30)
+    terminal.process.send_signal(number)
+    shown = terminal.read()
+    assert terminal.process.returncode == 128 + number
+    assert "Traceback" not in shown
+    assert "deleted" not in shown
