@@ -35,7 +35,12 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["gevent_dispatcher", "gevent_dispatcher.*"]),
-    package_data={"gevent_dispatcher": ["py.typed"], "gevent_dispatcher.collector": ["page/*"]},
+    # The demonstration's shop is those files of the examples that it links to.
+    package_data={
+        "gevent_dispatcher": ["py.typed"],
+        "gevent_dispatcher.collector": ["page/*"],
+        "gevent_dispatcher.demo": ["shop/*"],
+    },
     entry_points={"console_scripts": ["gevent-dispatcher = gevent_dispatcher.__main__:run"]},
     python_requires=">=3.8",
     install_requires=["gevent>=21.12", "urllib3>=1.26"],

@@ -1,25 +1,20 @@
-"""The examples run: the shop in this process, the demonstration as its reader runs it."""
+"""The shop that examples and demonstration share, in this process."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gevent_dispatcher.testing import RecordingDispatcher
-from tests.waiting import wait_until
 
 pytest.importorskip("flask")
-pytest.importorskip("gunicorn")
-pytest.importorskip("tqdm")
 pytest.importorskip("optimizely")
 
 from optimizely.event.event_factory import EventFactory
@@ -30,7 +25,6 @@ from optimizely.optimizely import Optimizely
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 DATAFILE = (EXAMPLES / "datafile.json").read_text(encoding="utf-8")
-MARK = "DEMO_TEST_MARK"
 
 
 @pytest.fixture
@@ -131,58 +125,3 @@ class TestTesting:
         assert "1 failed, 1 passed" in done.stdout, done.stdout
         said = [line[2:].strip() for line in done.stdout.splitlines() if line.startswith("E ")]
         assert said[:4] == [line.strip() for line in fenced("text", "AssertionError").splitlines()]
-
-
-def start_demo(mark: str, cwd: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start the demonstration as its reader does, with a mark that all its processes inherit."""
-    environ = {**os.environ, MARK: mark, "PYTHONPATH": os.pathsep.join(filter(None, map(str, sys.path)))}
-    return subprocess.Popen(
-        [sys.executable, str(EXAMPLES / "demo.py"), *arguments],
-        env=environ,
-        cwd=str(cwd),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-    )
-
-
-def commands_with(mark: str) -> list[str]:
-    """The command lines of the living processes that carry a mark."""
-    return [command for each in Path("/proc").glob("[0-9]*") for command in _marked(each, mark)]
-
-
-def _marked(process: Path, mark: str) -> list[str]:
-    try:
-        if f"{MARK}={mark}".encode() in (process / "environ").read_bytes():
-            return [(process / "cmdline").read_bytes().replace(b"\0", b" ").decode()]
-    except OSError:
-        pass  # it has ended, or belongs to someone else
-    return []
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
-class TestDemo:
-    @pytest.mark.parametrize("how", [[], ["--preload"]])
-    def test_loses_and_duplicates_nothing_of_ours(self, tmp_path: Path, how: list[str]) -> None:
-        mark = uuid.uuid4().hex
-        with start_demo(mark, tmp_path, "--requests", "60", "--json", *how) as demo:
-            output, errors = demo.communicate(timeout=100)
-        assert demo.returncode == 0, errors
-        rows = json.loads(output)["rows"]
-        assert [each["answered"] for each in rows] == [60, 60, 60]
-        ours = rows[0]
-        assert (ours["dispatched"], ours["delivered"], ours["lost"], ours["duplicated"]) == (120, 120, 0, 0)
-        assert commands_with(mark) == []
-
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_leaves_no_process_behind_when_it_is_stopped(self, tmp_path: Path, number: int) -> None:
-        mark = uuid.uuid4().hex
-        with start_demo(mark, tmp_path, "--requests", "100000") as demo:
-            try:
-                wait_until(lambda: sum("gunicorn" in each for each in commands_with(mark)) >= 3, timeout=60)
-            finally:
-                demo.send_signal(number)
-                _, errors = demo.communicate(timeout=60)
-        assert demo.returncode == 128 + number, errors
-        wait_until(lambda: commands_with(mark) == [], timeout=10)

@@ -13,6 +13,8 @@ import gevent_dispatcher
 
 PACKAGE = Path(gevent_dispatcher.__file__).parent
 NAME = "gevent_dispatcher"
+# An application of its own, that the demonstration runs.
+SHOP = PACKAGE / "demo" / "shop"
 
 # A module imports only from layers below its own.
 LAYERS = {
@@ -61,6 +63,8 @@ LAYERS = {
     "sdk": 4,
     "gunicorn": 4,
     "uwsgi": 4,
+    "_programs": 4,
+    "demo": 4,
     "doctor": 2,  # it imports nothing of the package but the off switch, and the engine says its few own findings
     "aws_lambda": 4,
     "prometheus": 4,
@@ -87,7 +91,7 @@ KNOWN_TO = {
             "_spool",
         ),
         *("_tls", "_http_response", "_http_connection", "_http_client"),
-        *("queues", "aws_lambda", "collector", "commands", "prometheus", "testing", "__main__"),
+        *("queues", "aws_lambda", "collector", "commands", "demo", "prometheus", "testing", "_programs", "__main__"),
         "sdk",  # a fork doubles the greenlets that stand for the SDK's threads, and only gevent can end them
     },
     "urllib3": {"_http_client", "_http_connection"},
@@ -107,7 +111,7 @@ STDLIB = getattr(sys, "stdlib_module_names", None)
 
 
 def modules() -> dict[Path, str]:
-    files = sorted(PACKAGE.rglob("*.py"))
+    files = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != SHOP)
     return {path: path.relative_to(PACKAGE).parts[0].replace(".py", "").replace("__init__", "") for path in files}
 
 

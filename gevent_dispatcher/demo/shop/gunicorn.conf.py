@@ -1,0 +1,1 @@
+../../../examples/gunicorn.conf.py
