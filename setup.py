@@ -54,7 +54,7 @@ setup(
         "examples": EXAMPLES,
         # What the benchmarks compare with, and draw with; they name what is missing and go on.
         "bench": [*EXAMPLES, *BENCH],
-        "test": [*EXAMPLES, *FAST, *PYTEST, *SQS, "moto[server]>=4", *TEST],
+        "test": [*EXAMPLES, *FAST, *PYTEST, *SQS, "moto[server]>=4", *TEST, "celery>=5", "django>=3.2", "huey>=2"],
     },
     classifiers=[
         "Development Status :: 4 - Beta",

@@ -40,18 +40,22 @@ class Program:
         arguments: of the Python interpreter that runs this, or a path and its arguments.
         directory: where its output goes.
         environ: added to this process's environment, which is freed of what redirects or trusts.
+        cwd: the directory that it runs in.
     """
 
-    def __init__(self, arguments: Sequence[str], directory: Path, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, arguments: Sequence[str], directory: Path, environ: Mapping[str, str] | None = None, cwd: Path = ROOT
+    ) -> None:
         self._arguments = [*([] if os.path.isabs(arguments[0]) else [sys.executable]), *arguments]
         self._output = directory / "output.txt"
         self._environ = {**_neutral_environ(), **(environ or {})}
+        self._cwd = cwd
 
     def __enter__(self) -> Program:
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
                 self._arguments,
-                cwd=ROOT,
+                cwd=self._cwd,
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
