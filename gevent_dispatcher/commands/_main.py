@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Sequence
 
 from gevent_dispatcher import __version__
-from gevent_dispatcher.commands import collector, demo, doctor, queue, send, worker
+from gevent_dispatcher.commands import bench, collector, demo, doctor, queue, send, worker
 from gevent_dispatcher.commands._options import USAGE
 from gevent_dispatcher.commands._signals import interruptible
 
 # In the order in which one comes to need them.
-_COMMANDS = (demo, doctor, collector, send, worker, queue)
+_COMMANDS = (demo, bench, doctor, collector, send, worker, queue)
 # Those that end by themselves when a signal asks them to; of the others it ends the work.
 _HEEDFUL = frozenset(("collector", "send", "worker"))
 
@@ -26,6 +26,7 @@ _DESCRIPTION = """\
 Tools of gevent_dispatcher, which delivers the events of the Optimizely SDK from gevent applications.
 
   to begin with           demo        what becomes of events under gunicorn: this library beside the SDK alone
+                          bench       what dispatching an event costs on your machine
   before you deploy       doctor      what will hurt your application under gunicorn -k gevent, and the cure
   while you develop       collector   a local Event API: events go there instead of to Optimizely, and are counted
                           send        events from a file or a pipe, to the Event API, a collector or a queue
