@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from typing import Callable
 import pytest
 
 from gevent_dispatcher import __version__
+from gevent_dispatcher.collector import Collector
 from tests.commands import PATIENCE, QueueFile, Terminal, environ, run, start
 from tests.waiting import wait_until
 
@@ -126,6 +128,18 @@ def test_an_option_that_is_not_there_is_an_error() -> None:
     done = run("queue", "status", "--jsno", "queue.db")
     assert done.returncode == 2
     assert "unrecognized arguments: --jsno" in done.stderr
+
+
+# -- programs read, too ------------------------------------------------------------------------------------------------
+
+
+def test_the_worker_tells_its_counts_to_a_program(tmp_path: Path) -> None:
+    with QueueFile(tmp_path / "queue.db") as queue, Collector() as collector:
+        queue.put(collector.url, "a", "b")
+        done = run("worker", queue.path, "--once", "--allow", collector.url, "--json")
+    assert done.returncode == 0
+    counts = json.loads(done.stdout)
+    assert (counts["received"], counts["acked"], counts["delivered_events"], counts["held"]) == (2, 2, 2, 0)
 
 
 # -- who reads has seen enough -----------------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gevent_dispatcher._config import ConsumerConfig
@@ -95,6 +97,7 @@ def add(commands: Commands) -> None:
         metavar="URL",
         help="requests may go to this scheme, host and port, too; may be repeated",
     )
+    command.add_argument("--json", action="store_true", help="print the counts at the end as JSON")
     command.add_argument(
         "--metrics-port",
         type=int,
@@ -206,6 +209,8 @@ class _Worker:
         )
         with shown(progress, self._work):
             self._consumer.run(until_empty=options.once)
+        if options.json:
+            print(json.dumps(asdict(self._consumer.stats())), flush=True)
         return self._how_it_ended() if options.once else WELL
 
     def _look_first(self) -> None:
