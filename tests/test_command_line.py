@@ -25,7 +25,7 @@ CALLED = {
     "script": pytest.param([str(SCRIPT)], marks=pytest.mark.skipif(not SCRIPT.exists(), reason="it is not installed")),
 }
 
-COMMANDS = re.findall(r"^.{26}([a-z]+)  ", run("--help").stdout, re.M)
+COMMANDS = re.findall(r"^    ([a-z]+)  ", run("--help").stdout, re.M)
 
 
 def empty_queue(directory: Path) -> None:

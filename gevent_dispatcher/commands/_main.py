@@ -25,13 +25,17 @@ _SCRIPT, _MODULE = "gevent-dispatcher", "python -m gevent_dispatcher"
 _DESCRIPTION = """\
 Tools of gevent_dispatcher, which delivers the events of the Optimizely SDK from gevent applications.
 
-  to begin with           demo        what becomes of events under gunicorn: this library beside the SDK alone
-                          bench       what dispatching an event costs on your machine
-  before you deploy       doctor      what will hurt your application under gunicorn -k gevent, and the cure
-  while you develop       collector   a local Event API: events go there instead of to Optimizely, and are counted
-                          send        events from a file or a pipe, to the Event API, a collector or a queue
-  in production           worker      delivers what applications have put into a queue
-                          queue       what waits in a queue, its dead letters; requeue and purge them
+to begin with:
+    demo        what becomes of events under gunicorn: this library beside the SDK alone
+    bench       what dispatching an event costs on your machine
+before you deploy:
+    doctor      what will hurt your application under gunicorn -k gevent, and the cure
+while you develop:
+    collector   a local Event API: events go there instead of to Optimizely, and are counted
+    send        events from a file or a pipe, to the Event API, a collector or a queue
+in production:
+    worker      delivers what applications have put into a queue
+    queue       what waits in a queue, its dead letters; requeue and purge them
 
 Each has a --help that teaches: `python -m gevent_dispatcher worker --help`.
 """
