@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Callable
+from typing import Callable, NamedTuple
 
 import pytest
 
 from gevent_dispatcher import __version__
 from gevent_dispatcher.collector import Collector
+from gevent_dispatcher.commands._main import main
 from tests.commands import PATIENCE, QueueFile, Terminal, environ, run, start
+from tests.lifetimes._processes import ROOT
 from tests.waiting import wait_until
 
 SCRIPT = Path(sys.executable).with_name("gevent-dispatcher")
@@ -25,7 +29,26 @@ CALLED = {
     "script": pytest.param([str(SCRIPT)], marks=pytest.mark.skipif(not SCRIPT.exists(), reason="it is not installed")),
 }
 
-COMMANDS = re.findall(r"^    ([a-z]+)  ", run("--help").stdout, re.M)
+
+class Printed(NamedTuple):
+    """What a call of the command line prints, and how it ends."""
+
+    code: int
+    output: str
+    errors: str
+
+
+def called(*arguments: str) -> Printed:
+    """Call it in this process: for what only prints."""
+    with redirect_stdout(io.StringIO()) as output, redirect_stderr(io.StringIO()) as errors:
+        try:
+            code = main(arguments)
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return Printed(code, output.getvalue(), errors.getvalue())
+
+
+COMMANDS = re.findall(r"^    ([a-z]+)  ", called("--help").output, re.M)
 
 
 def empty_queue(directory: Path) -> None:
@@ -92,42 +115,52 @@ def test_help_can_be_typed_as_it_stands(how: list[str]) -> None:
 
 
 def test_it_tells_versions() -> None:
-    done = run("--version")
-    assert done.returncode == 0
-    assert re.fullmatch(
-        rf"gevent-dispatcher {re.escape(__version__)} \(gevent \S+, urllib3 \S+, Python \S+\)\n", done.stdout
-    )
+    done = called("--version")
+    assert done.code == 0
+    others = r"gevent \S+, urllib3 \S+, Python \S+"
+    assert re.fullmatch(rf"gevent-dispatcher {re.escape(__version__)} \({others}\)\n", done.output)
 
 
 def test_the_help_names_every_command_and_each_has_help_of_its_own() -> None:
-    refused = run("nonsense").stderr
+    refused = called("nonsense").errors
     names = re.search(r"there are (.+)\n", refused)
     assert names is not None
     assert sorted(names.group(1).split(", ")) == sorted(COMMANDS)
     for command in COMMANDS:
-        done = run(command, "--help")
-        assert done.returncode == 0
-        assert done.stdout.startswith(f"usage: python -m gevent_dispatcher {command} ")
-        assert f"\n  python -m gevent_dispatcher {command}" in done.stdout
+        done = called(command, "--help")
+        assert done.code == 0
+        assert done.output.startswith(f"usage: python -m gevent_dispatcher {command} ")
+        assert f"\n  python -m gevent_dispatcher {command}" in done.output
+
+
+def test_the_readme_names_commands_and_options_that_are_there() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    calls = re.findall(r"(?:python -m gevent_dispatcher|gevent-dispatcher) ([a-z][^`\n#&]*)", readme)
+    assert {each.split()[0] for each in calls} <= set(COMMANDS)
+    assert set(re.findall(r"^\| `([a-z]+)` \|", readme, re.M)) >= set(COMMANDS)
+    helps: dict[str, str] = {}
+    for words in map(str.split, calls):
+        command = " ".join(words[: 2 if words[0] == "queue" else 1])
+        helps.setdefault(command, called(*command.split(), "--help").output)
+        for option in (each.split("=")[0] for each in words if each.startswith("--")):
+            assert option in helps[command] or command == "doctor", " ".join(words)
 
 
 def test_without_a_command_it_teaches_and_did_nothing() -> None:
-    done = run()
-    assert done.returncode == 2
-    assert done.stdout == run("--help").stdout
+    assert called() == Printed(2, called("--help").output, "")
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("wroker", "worker"), ("Doctor", "doctor"), ("queues", "queue")])
 def test_a_command_that_is_not_there_is_guessed(typed: str, meant: str) -> None:
-    done = run(typed, "--once", "queue.db")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert f"there is no command '{typed}'; did you mean {meant}?" in done.stderr
+    done = called(typed, "--once", "queue.db")
+    assert (done.code, done.output) == (2, "")
+    assert f"there is no command '{typed}'; did you mean {meant}?" in done.errors
 
 
 def test_an_option_that_is_not_there_is_an_error() -> None:
-    done = run("queue", "status", "--jsno", "queue.db")
-    assert done.returncode == 2
-    assert "unrecognized arguments: --jsno" in done.stderr
+    done = called("queue", "status", "--jsno", "queue.db")
+    assert done.code == 2
+    assert "unrecognized arguments: --jsno" in done.errors
 
 
 # -- programs read, too ------------------------------------------------------------------------------------------------
