@@ -3,15 +3,18 @@
 # ruff: noqa: E402  # patching comes before every other import, or ssl and sockets would be imported unpatched
 from __future__ import annotations
 
-from gevent import monkey
+# As shells have it: 128 and the number of the signal.
+_INTERRUPTED = 130
 
-monkey.patch_all()
+try:
+    from gevent import monkey
+
+    monkey.patch_all()
+except KeyboardInterrupt:
+    raise SystemExit(_INTERRUPTED) from None
 
 import os
 import sys
-
-# As shells have it: 128 and the number of the signal.
-_INTERRUPTED = 130
 
 
 def run() -> int:

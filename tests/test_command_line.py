@@ -203,8 +203,8 @@ def test_a_pipe_that_nobody_reads_is_no_traceback(tmp_path: Path, arguments: tup
         timeout=PATIENCE,
     )
     os.close(writing)
-    hidden = arguments == ("--help",) and unbuffered  # by argparse
-    assert done.returncode == (0 if hidden else 1)
+    # some versions of argparse hide it
+    assert done.returncode in ((0, 1) if arguments == ("--help",) else (1,))
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
 

@@ -48,23 +48,24 @@ def test_each_contestant_is_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_all_that_it_started(tmp_path: Path, number: int) -> None:
     with start(tmp_path, "bench", "--events", "100000") as program:
-        program.wait_for("a run", lambda: children(program.pid))
+        program.wait_for("a run", lambda: any(b"gevent_dispatcher.bench._" in each for each in children(program.pid)))
         program.signal(number)
         assert program.wait_for_end() == 128 + number
         assert "Traceback" not in program.output()
         wait_until(lambda: not children(program.pid))
 
 
-def children(pid: int) -> list[Path]:
-    """The living processes of a process's session, or started by it, but itself."""
-    return [each for each in Path("/proc").glob("[0-9]*") if is_child(each, pid)]
+def children(pid: int) -> list[bytes]:
+    """The command lines of the processes that a process has started, and those of its session."""
+    return [command for each in Path("/proc").glob("[0-9]*") for command in child(each, pid)]
 
 
-def is_child(process: Path, pid: int) -> bool:
+def child(process: Path, pid: int) -> list[bytes]:
     with suppress(OSError):
         fields = (process / "stat").read_text().rpartition(")")[2].split()
-        return fields[0] != "Z" and str(pid) in (fields[1], fields[3]) and process.name != str(pid)
-    return False
+        if fields[0] != "Z" and str(pid) in (fields[1], fields[3]) and process.name != str(pid):
+            return [(process / "cmdline").read_bytes()]
+    return []
 
 
 def test_an_event_is_what_the_sdk_makes() -> None:
