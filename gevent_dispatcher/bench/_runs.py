@@ -20,7 +20,7 @@ ROUNDS = 3
 MOST_EVENTS = 100_000
 
 # Seconds: how long a run dispatches, the SDK's one too; how long a process lives in any case.
-_SECONDS, _SECONDS_OF_SDK, _LIFE = 10.0, 3.0, 60
+_SECONDS, _SECONDS_OF_SDK, _LIFE = 10.0, 2.0, 60
 # How long an answer of the endpoint to us may take, in seconds.
 _TIMEOUT = 10.0
 
