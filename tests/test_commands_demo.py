@@ -50,7 +50,7 @@ class Demo:
     def wait(self) -> Demo:
         """Wait for its end."""
         try:
-            self.output, self.errors = self.process.communicate(timeout=100)
+            self.output, self.errors = self.process.communicate(timeout=200)
         finally:
             self.process.kill()
         return self
@@ -77,6 +77,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Demo]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # the first waits for both
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_of_ours_is_lost_or_duplicated(finished: dict[str, Demo], way: str) -> None:
     demo = finished[way]
