@@ -5,21 +5,19 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import logging
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Sequence
 
 from gevent_dispatcher import demo
+from gevent_dispatcher._log import about, logger
 from gevent_dispatcher._programs import Problem
 from gevent_dispatcher.commands._options import INCOMPLETE, WELL, add_command, fail
 from gevent_dispatcher.commands._progress import Work, make_progress, shown
 
 if TYPE_CHECKING:
     from gevent_dispatcher.commands._options import Commands
-
-logger = logging.getLogger("gevent_dispatcher")
 
 _DESCRIPTION = f"""\
 See what becomes of events. A Flask application runs under `gunicorn -k gevent` with {demo.WORKERS} workers: first with
@@ -87,7 +85,7 @@ def _rows(contest: demo.Contest) -> list[demo.Row]:
 
 def _name(failures: Sequence[str]) -> None:
     for each in failures[:_NAMED]:
-        logger.warning("%s", each)
+        logger.warning("%s", each, extra=about("request_failed", error=each))
 
 
 def _report(rows: Sequence[demo.Row], options: argparse.Namespace) -> int:
