@@ -174,5 +174,6 @@ def test_every_event_arrives_exactly_once(running: dict[str, gevent.Greenlet], n
 
 def test_the_index_names_every_example() -> None:
     index = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    files = {path.name for path in EXAMPLES.iterdir() if path.is_file() and path.name != "README.md"}
+    paths = [path for path in EXAMPLES.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    files = {str(path.relative_to(EXAMPLES)) for path in paths} - {"README.md"}
     assert files == set(re.findall(r"^\| \[([^\]]+)\]\(\1\) \|", index, re.M))
