@@ -16,11 +16,16 @@ _POLICY = (
 )
 _FIELDS = (("Content-Security-Policy", _POLICY), ("Referrer-Policy", "no-referrer"))
 
+_SCRIPTS = (
+    *("page", "api", "charts", "detail", "dom", "faults", "list", "sentence", "store", "stream", "text", "tree"),
+    "welcome",
+)
+
 # Every path that is a file, its name in the folder, and its type: no path is ever made into a name.
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    **{f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in _SCRIPTS},
 }
 
 

@@ -1,0 +1,147 @@
+// One event, opened: what is wrong with it, its names, and the payload as it was sent.
+
+import { ask } from "./api.js";
+import { byId, copyButton, el, icon } from "./dom.js";
+import { badges } from "./list.js";
+import { sentence } from "./sentence.js";
+import { count, moment } from "./text.js";
+import { longText, parse, print, tree } from "./tree.js";
+
+const TITLES = { decision: "Decision", conversion: "Conversion", invalid: "Not a valid event" };
+// The names that may be filtered by.
+const NAMES = [
+  ["Visitor", "visitor"], ["Event key", "key"], ["Experiment", "experiment"], ["Flag", "flag"],
+  ["Variation", "variation"], ["uuid", "uuid"],
+];
+const PROBLEMS = 50;
+
+export class Detail {
+  #asked = 0; // which question an answer belongs to
+
+  /**
+   * @param actions what the buttons do: close(), step(by), filter(text)
+   */
+  constructor(actions) {
+    this.panel = byId("detail");
+    this.title = byId("detail-title");
+    this.content = byId("detail-content");
+    this.actions = actions;
+    byId("detail-close").addEventListener("click", () => actions.close());
+    byId("detail-newer").addEventListener("click", () => actions.step(-1));
+    byId("detail-older").addEventListener("click", () => actions.step(1));
+    this.panel.addEventListener("keydown", (event) => this.#keyed(event));
+  }
+
+  /** Whether an event is open. */
+  get isOpen() {
+    return !this.panel.hidden;
+  }
+
+  /** Show an event. */
+  async show(n) {
+    const asked = ++this.#asked;
+    this.panel.hidden = false;
+    this.panel.setAttribute("aria-busy", "true");
+    this.title.textContent = `Event #${n}`;
+    try {
+      const text = await ask(`api/events/${n}`);
+      if (asked === this.#asked) this.#fill(text);
+    } catch (error) {
+      if (asked === this.#asked) this.#fail(n, error);
+    }
+  }
+
+  /** Close the panel, and let go of what it held. */
+  hide() {
+    this.#asked += 1;
+    this.panel.hidden = true;
+    this.content.replaceChildren();
+  }
+
+  #fill(text) {
+    const { item } = JSON.parse(text);
+    const { visitor, envelope, headers } = parse(text);
+    item.flaws = item.problems.length;
+    this.title.textContent = `${TITLES[item.kind] ?? "Event"} #${item.n}`;
+    this.#replace(
+      el("p", { class: "line", dir: "auto" }, icon(item.kind), el("span", {}, ...sentence(item))),
+      el("p", { class: "when" }, moment(item.at), el("span", {}, `request ${count(item.request)}`), ...badges(item)),
+      ...duplicateNote(item),
+      ...problemList(item.problems),
+      this.#names(item),
+      section(item.kind === "invalid" ? "What was sent" : "Visitor", visitor, true),
+      section("Around it: the request without its visitors", envelope, false),
+      section("Headers", headers, false),
+    );
+  }
+
+  #fail(n, error) {
+    this.#replace(
+      el("p", { class: "line" }, "This event cannot be shown."),
+      el("p", { class: "note" }, `The collector says: ${error.message}. It keeps the last events only.`),
+    );
+  }
+
+  #replace(...nodes) {
+    this.panel.removeAttribute("aria-busy");
+    this.content.replaceChildren(...nodes);
+    this.content.scrollTop = 0;
+  }
+
+  #names(item) {
+    const rows = NAMES.filter(([, field]) => item[field] !== null && item[field] !== undefined);
+    return el("dl", { class: "names" }, ...rows.flatMap(([title, field]) => this.#name(title, String(item[field]))), ...amounts(item));
+  }
+
+  #name(title, value) {
+    const only = el(
+      "button",
+      { type: "button", class: "only", title: "Show only events with this", "aria-label": `Show only events with this ${title}` },
+      icon("filter"),
+    );
+    only.addEventListener("click", () => this.actions.filter(value));
+    return [el("dt", {}, title), el("dd", {}, longText(value, {}, 120), only)];
+  }
+
+  #keyed(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const step = { j: 1, k: -1 }[event.key];
+    if (step) this.actions.step(step);
+  }
+}
+
+function duplicateNote(item) {
+  if (!item.duplicate) return [];
+  return [el("p", { class: "note duplicate" }, "Its uuid had come before. The Event API counts such an event once.")];
+}
+
+function problemList(problems) {
+  if (!problems.length) return [];
+  const shown = problems.slice(0, PROBLEMS).map((problem) => el("li", {}, longText(problem)));
+  const left = problems.length - shown.length;
+  return [
+    el("h3", {}, problems.length === 1 ? "What is wrong" : `What is wrong: ${count(problems.length)} problems`),
+    el("ul", { class: "problems" }, ...shown, left > 0 ? el("li", {}, `and ${count(left)} more`) : null),
+  ];
+}
+
+function amounts(item) {
+  const rows = [];
+  if (typeof item.revenue === "number") rows.push(["Revenue", `${(item.revenue / 100).toFixed(2)} (sent as ${item.revenue})`]);
+  if (typeof item.value === "number") rows.push(["Value", String(item.value)]);
+  return rows.flatMap(([title, value]) => [el("dt", {}, title), el("dd", {}, value)]);
+}
+
+function section(title, value, open) {
+  if (value === undefined || value === null) return el("span", { hidden: true });
+  const details = el("details", { class: "section", open }, el("summary", {}, el("h3", {}, title)));
+  const isText = typeof value === "string";
+  const fill = () => {
+    if (details.childElementCount > 1) return;
+    const shown = isText ? el("pre", { class: "raw" }, longText(value, {}, 2000)) : tree(value);
+    details.append(el("div", { class: "payload" }, copyButton("Copy", () => (isText ? value : print(value))), shown));
+  };
+  if (open) fill();
+  details.addEventListener("toggle", () => { if (details.open) fill(); });
+  return details;
+}

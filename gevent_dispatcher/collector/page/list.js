@@ -1,0 +1,235 @@
+// The list of events: only the rows in sight are elements. The focus stays on the list, so that rows may come and go.
+
+import { byId, el, icon, write } from "./dom.js";
+import { sentence } from "./sentence.js";
+import { ago, count, counted, moment } from "./text.js";
+
+// Rows beyond the edges, so that a quick scroll meets rows and not blanks.
+const BEYOND = 6;
+// More new rows than this at once are not each lit up.
+const FEW = 8;
+
+const TITLES = { decision: "Decision", conversion: "Conversion", invalid: "Invalid" };
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+export class List {
+  #rows = new Map(); // by the event's number
+  #height = 0;
+  #pressed = false;
+  #newest = 0; // the newest event that has been in sight
+
+  /**
+   * @param store the events
+   * @param open called with the event that is to be opened, and whether by the keyboard
+   * @param moved called when the list was scrolled or the active row changed
+   */
+  constructor(store, open, moved) {
+    this.store = store;
+    this.scroller = byId("list");
+    this.canvas = byId("rows");
+    this.open = open;
+    this.moved = moved;
+    this.active = null;
+    this.opened = null;
+    this.#listen();
+  }
+
+  /** Whether the newest events are out of sight. */
+  get isAway() {
+    return this.scroller.scrollTop > 2;
+  }
+
+  /** Go to the newest event. */
+  toTop() {
+    this.scroller.scrollTop = 0;
+  }
+
+  /** Bring the elements into line with the events. */
+  render() {
+    if (this.#pressed) return;
+    this.canvas.style.height = `${this.store.size * this.#height}px`;
+    const [first, end] = this.#inSight();
+    const seen = new Set();
+    const fresh = [];
+    for (let place = first; place < end; place++) {
+      const item = this.store.at(place);
+      seen.add(item.n);
+      this.#place(item, place, fresh);
+    }
+    for (const [n, row] of this.#rows) {
+      if (!seen.has(n)) this.#drop(n, row);
+    }
+    this.#light(fresh);
+    this.#point();
+  }
+
+  /** Bring the times up to date. */
+  age() {
+    const now = Date.now() / 1000;
+    for (const row of this.#rows.values()) if (row.time) write(row.time, ago(now - row.at));
+  }
+
+  /** Make an event the active one, and bring it into sight. */
+  activate(n) {
+    this.active = n;
+    const place = this.store.placeOf(n);
+    if (place >= 0) this.#reveal(place);
+    this.render();
+  }
+
+  /** The event that lies so many rows further from the newest than the active one. */
+  neighbour(step) {
+    const { size } = this.store;
+    if (!size) return null;
+    const place = this.active === null ? -1 : this.store.placeOf(this.active);
+    const wanted = place < 0 ? 0 : Math.min(Math.max(place + step, 0), size - 1);
+    return this.store.at(wanted);
+  }
+
+  #listen() {
+    this.scroller.addEventListener("scroll", () => { this.moved(); this.render(); }, { passive: true });
+    this.scroller.addEventListener("keydown", (event) => this.#keyed(event));
+    this.canvas.addEventListener("click", (event) => this.#clicked(event));
+    // A row that is pressed must still be there when it is let go.
+    this.canvas.addEventListener("pointerdown", () => { this.#pressed = true; });
+    for (const name of ["pointerup", "pointercancel"]) addEventListener(name, () => this.#released());
+    new ResizeObserver(() => this.#measure()).observe(this.scroller);
+    this.#measure();
+  }
+
+  #released() {
+    if (!this.#pressed) return;
+    setTimeout(() => { this.#pressed = false; this.render(); });
+  }
+
+  #measure() {
+    const height = parseFloat(getComputedStyle(this.canvas).getPropertyValue("--row"));
+    if (this.#height && height !== this.#height) this.scroller.scrollTop *= height / this.#height;
+    this.#height = height;
+    this.render();
+  }
+
+  #inSight() {
+    const first = Math.floor(this.scroller.scrollTop / this.#height) - BEYOND;
+    const end = Math.ceil((this.scroller.scrollTop + this.scroller.clientHeight) / this.#height) + BEYOND;
+    return [Math.max(first, 0), Math.min(end, this.store.size)];
+  }
+
+  #place(item, place, fresh) {
+    let row = this.#rows.get(item.n);
+    if (!row) {
+      row = item.kind === "gap" ? gapRow(item) : eventRow(item);
+      this.#rows.set(item.n, row);
+      this.canvas.append(row.element);
+      if (item.n > this.#newest) fresh.push(row.element);
+    }
+    if (row.place !== place) {
+      row.place = place;
+      row.element.style.transform = `translateY(${place * this.#height}px)`;
+      row.element.setAttribute("aria-posinset", place + 1);
+    }
+    row.element.setAttribute("aria-setsize", this.store.size);
+    row.element.setAttribute("aria-selected", item.n === this.opened);
+    row.element.classList.toggle("active", item.n === this.active);
+    row.height = this.#height;
+  }
+
+  #drop(n, row) {
+    row.element.remove();
+    this.#rows.delete(n);
+  }
+
+  // What is new shines for a moment, as long as it is little enough to be looked at.
+  #light(fresh) {
+    const newest = this.store.at(0)?.n ?? 0;
+    const isFirst = this.#newest === 0;
+    this.#newest = Math.max(this.#newest, newest);
+    if (isFirst || calm.matches || fresh.length > FEW) return;
+    for (const element of fresh) {
+      element.querySelector(".shine")?.animate([{ opacity: 1 }, { opacity: 0 }], { duration: 1200, easing: "ease-out" });
+    }
+  }
+
+  #point() {
+    const row = this.#rows.get(this.active);
+    if (row) this.scroller.setAttribute("aria-activedescendant", row.element.id);
+    else this.scroller.removeAttribute("aria-activedescendant");
+  }
+
+  #reveal(place) {
+    const top = place * this.#height;
+    const { scrollTop, clientHeight } = this.scroller;
+    if (top < scrollTop) this.scroller.scrollTop = top;
+    else if (top + this.#height > scrollTop + clientHeight) this.scroller.scrollTop = top + this.#height - clientHeight;
+  }
+
+  #clicked(event) {
+    const element = event.target.closest(".row");
+    const item = element && this.store.find(Number(element.dataset.n));
+    if (!item || item.kind === "gap") return;
+    this.activate(item.n);
+    this.open(item, false);
+  }
+
+  #keyed(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const page = Math.max(Math.floor(this.scroller.clientHeight / this.#height) - 1, 1);
+    const steps = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
+    if (event.key in steps) this.#step(event, steps[event.key]);
+    else if (event.key === "Enter") this.#enter(event);
+  }
+
+  #step(event, step) {
+    event.preventDefault();
+    const item = this.neighbour(step);
+    if (!item) return;
+    this.activate(item.n);
+    this.moved(step === -Infinity ? "home" : "row");
+    if (this.opened !== null && item.kind !== "gap") this.open(item, false);
+  }
+
+  #enter(event) {
+    event.preventDefault();
+    const item = this.active === null ? this.store.at(0) : this.store.find(this.active);
+    if (!item || item.kind === "gap") return;
+    this.activate(item.n);
+    this.open(item, true);
+  }
+}
+
+function eventRow(item) {
+  const time = el("time", { class: "ago", title: moment(item.at) }, ago(Date.now() / 1000 - item.at));
+  const element = el(
+    "div",
+    { class: `row ${item.kind}`, id: `event-${item.n}`, role: "option", "data-n": item.n },
+    el("span", { class: "shine" }),
+    time,
+    el("span", { class: "kind", role: "img", "aria-label": TITLES[item.kind] ?? "Event" }, icon(item.kind)),
+    el("span", { class: "sentence", dir: "auto" }, ...sentence(item)),
+    el("span", { class: "badges" }, ...badges(item)),
+    el("span", { class: "number" }, `#${item.n}`),
+  );
+  return { element, time, at: item.at, place: -1 };
+}
+
+function gapRow(item) {
+  const words = `${counted(item.skipped, "event")} passed too quickly to be listed; ${item.skipped === 1 ? "it is" : "they are"} counted`;
+  const element = el(
+    "div",
+    { class: "row gap", id: `gap-${Math.floor(item.n)}`, role: "option", "aria-disabled": "true", "data-n": item.n },
+    el("span", { class: "sentence" }, words),
+  );
+  return { element, time: null, at: 0, place: -1 };
+}
+
+/** The marks of an event, in words. */
+export function badges(item) {
+  const marks = [];
+  if (item.duplicate) marks.push(el("span", { class: "badge duplicate" }, "duplicate"));
+  if (!item.valid) marks.push(el("span", { class: "badge invalid" }, problems(item)));
+  return marks;
+}
+
+function problems(item) {
+  return item.flaws > 1 ? `invalid: ${count(item.flaws)} problems` : "invalid";
+}
