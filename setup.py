@@ -51,6 +51,8 @@ setup(
         "sqs": SQS,
         "prometheus": METRICS,
         "progress": PROGRESS,
+        # For the test of the collector's page, beside Debian's chromium and chromium-driver.
+        "browser": ["selenium>=4.11"],
         "examples": EXAMPLES,
         # What the benchmarks compare with, and draw with; they name what is missing and go on.
         "bench": [*EXAMPLES, *BENCH],

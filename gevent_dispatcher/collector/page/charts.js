@@ -14,7 +14,8 @@ export class Charts {
 
   /** Take in what one second brought. */
   add(tick) {
-    this.#ticks.set(Math.round(tick.at), tick);
+    const second = Math.floor(tick.at);
+    this.#ticks.set(this.#ticks.has(second) ? second + 1 : second, tick); // two in one second: the clocks jitter
   }
 
   /** Forget everything. */
@@ -25,12 +26,12 @@ export class Charts {
 
   /** Draw the charts as they are now. */
   draw() {
-    const now = Math.floor(Date.now() / 1000);
+    const now = Math.floor(Date.now() / 1000) - 1; // the second that is complete
     for (const second of this.#ticks.keys()) if (second < now - REACH) this.#ticks.delete(second);
     const seconds = Array.from({ length: REACH }, (_, index) => this.#ticks.get(now - REACH + 1 + index));
-    const latest = this.#ticks.get(now) ?? this.#ticks.get(now - 1);
-    plot(this.#rate, seconds.map((tick) => tick?.events ?? 0), latest ? count(latest.events) : "0");
-    plot(this.#answer, seconds.map((tick) => tick?.ms ?? 0), lastAnswer(latest, seconds));
+    const latest = this.#ticks.get(now + 1) ?? this.#ticks.get(now);
+    plot(this.#rate, seconds.map((tick) => tick?.events ?? 0), latest ? count(latest.events) : "0", count);
+    plot(this.#answer, seconds.map((tick) => tick?.ms ?? 0), lastAnswer(latest, seconds), milliseconds);
   }
 }
 
@@ -43,12 +44,12 @@ function chart(name) {
   return { area: byId(`${name}-area`), line: byId(`${name}-line`), now: byId(`${name}-now`), most: byId(`${name}-most`) };
 }
 
-function plot(drawing, values, now) {
+function plot(drawing, values, now, words) {
   const most = Math.max(...values);
   const high = (value) => (HEIGHT - 1 - (most ? value / most : 0) * (HEIGHT - 3)).toFixed(1);
   const line = values.map((value, index) => `${index ? "L" : "M"}${index} ${high(value)}`).join("");
   drawing.line.setAttribute("d", line);
   drawing.area.setAttribute("d", `${line}V${HEIGHT}H0Z`);
   write(drawing.now, now);
-  write(drawing.most, most ? `most ${most >= 10 ? count(Math.round(most)) : Number(most.toPrecision(2))}` : "");
+  write(drawing.most, most ? `most ${words(most)}` : "");
 }

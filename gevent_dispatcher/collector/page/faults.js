@@ -8,8 +8,8 @@ import { milliseconds } from "./text.js";
 const NORMAL = { status: 204, rate: 1, latency: 0, hang: false, reset: false };
 
 const DAYS = [
-  ["Outage", "every request gets 503", { status: 503 }],
-  ["Too many requests", "half get 429", { status: 429, rate: 0.5 }],
+  ["Outage", "all get 503", { status: 503 }],
+  ["Rate limit", "half get 429", { status: 429, rate: 0.5 }],
   ["Flaky", "one in five gets 500", { status: 500, rate: 0.2 }],
   ["Slow", "answers take 2 s", { latency: 2 }],
   ["Silence", "no answer, ever", { hang: true }],
@@ -49,7 +49,7 @@ export class Faults {
     const hadFocus = this.panel.contains(document.activeElement);
     this.panel.hidden = !open;
     this.button.setAttribute("aria-expanded", open);
-    if (open) this.form.elements.status.focus();
+    if (open) byId("days").firstChild.focus();
     else if (hadFocus) this.button.focus();
   }
 
@@ -63,7 +63,8 @@ export class Faults {
     for (const id of ["normal", "banner-normal"]) byId(id).addEventListener("click", () => this.#change(NORMAL));
     byId("days").append(...DAYS.map(([name, text, faults]) => this.#day(name, text, faults)));
     this.form.addEventListener("submit", (event) => event.preventDefault());
-    this.form.addEventListener("input", (event) => this.#edited(event.target));
+    this.form.addEventListener("input", (event) => { if (isTyped(event.target)) this.#edited(event.target); });
+    this.form.addEventListener("change", (event) => { if (!isTyped(event.target)) this.#change(read(event.target)); });
     document.addEventListener("pointerdown", (event) => this.#pressedElsewhere(event.target));
   }
 
@@ -79,7 +80,7 @@ export class Faults {
   #edited(field) {
     if (field.name === "rate") write(byId("rate-shown"), `${field.value} %`);
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#change(read(field)), field.type === "checkbox" ? 0 : REST);
+    this.#timer = setTimeout(() => this.#change(read(field)), REST);
   }
 
   async #change(faults) {
@@ -119,6 +120,10 @@ export class Faults {
 function set(field, value) {
   const isEdited = document.activeElement === field && field.type === "number";
   if (!isEdited && field.value !== String(value)) field.value = value;
+}
+
+function isTyped(field) {
+  return field.type === "range" || field.type === "number";
 }
 
 function read(field) {

@@ -49,16 +49,9 @@ export class List {
     if (this.#pressed) return;
     this.canvas.style.height = `${this.store.size * this.#height}px`;
     const [first, end] = this.#inSight();
-    const seen = new Set();
-    const fresh = [];
-    for (let place = first; place < end; place++) {
-      const item = this.store.at(place);
-      seen.add(item.n);
-      this.#place(item, place, fresh);
-    }
-    for (const [n, row] of this.#rows) {
-      if (!seen.has(n)) this.#drop(n, row);
-    }
+    const items = Array.from({ length: Math.max(end - first, 0) }, (_, index) => this.store.at(first + index));
+    this.#keep(new Set(items.map((item) => item.n)));
+    const fresh = items.filter((item, index) => this.#place(item, first + index, items[index - 1]));
     this.#light(fresh);
     this.#point();
   }
@@ -115,38 +108,46 @@ export class List {
     return [Math.max(first, 0), Math.min(end, this.store.size)];
   }
 
-  #place(item, place, fresh) {
-    let row = this.#rows.get(item.n);
-    if (!row) {
-      row = item.kind === "gap" ? gapRow(item) : eventRow(item);
-      this.#rows.set(item.n, row);
-      this.canvas.append(row.element);
-      if (item.n > this.#newest) fresh.push(row.element);
+  #keep(numbers) {
+    for (const [n, row] of this.#rows) {
+      if (numbers.has(n)) continue;
+      row.element.remove();
+      this.#rows.delete(n);
     }
-    if (row.place !== place) {
-      row.place = place;
-      row.element.style.transform = `translateY(${place * this.#height}px)`;
-      row.element.setAttribute("aria-posinset", place + 1);
-    }
-    row.element.setAttribute("aria-setsize", this.store.size);
-    row.element.setAttribute("aria-selected", item.n === this.opened);
-    row.element.classList.toggle("active", item.n === this.active);
-    row.height = this.#height;
   }
 
-  #drop(n, row) {
-    row.element.remove();
-    this.#rows.delete(n);
+  /** Put an event's row below that of the event before it; returns whether the row had to be made. */
+  #place(item, place, before) {
+    const known = this.#rows.get(item.n);
+    const row = known ?? this.#make(item, before);
+    const top = place * this.#height;
+    if (row.top !== top) {
+      row.top = top;
+      row.element.style.transform = `translateY(${top}px)`;
+    }
+    set(row.element, "aria-posinset", place + 1);
+    set(row.element, "aria-setsize", this.store.size);
+    set(row.element, "aria-selected", item.n === this.opened);
+    row.element.classList.toggle("active", item.n === this.active);
+    return !known;
+  }
+
+  // In the document, too, the newest is the first.
+  #make(item, before) {
+    const row = item.kind === "gap" ? gapRow(item) : eventRow(item);
+    this.#rows.set(item.n, row);
+    if (before) this.#rows.get(before.n).element.after(row.element);
+    else this.canvas.prepend(row.element);
+    return row;
   }
 
   // What is new shines for a moment, as long as it is little enough to be looked at.
-  #light(fresh) {
-    const newest = this.store.at(0)?.n ?? 0;
-    const isFirst = this.#newest === 0;
-    this.#newest = Math.max(this.#newest, newest);
-    if (isFirst || calm.matches || fresh.length > FEW) return;
-    for (const element of fresh) {
-      element.querySelector(".shine")?.animate([{ opacity: 1 }, { opacity: 0 }], { duration: 1200, easing: "ease-out" });
+  #light(made) {
+    const fresh = made.filter((item) => item.n > this.#newest);
+    this.#newest = this.store.last;
+    if (calm.matches || fresh.length > FEW) return;
+    for (const { n } of fresh) {
+      this.#rows.get(n).element.firstChild.animate([{ opacity: 1 }, { opacity: 0 }], { duration: 1200, easing: "ease-out" });
     }
   }
 
@@ -197,6 +198,10 @@ export class List {
   }
 }
 
+function set(element, name, value) {
+  if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
+}
+
 function eventRow(item) {
   const time = el("time", { class: "ago", title: moment(item.at) }, ago(Date.now() / 1000 - item.at));
   const element = el(
@@ -209,7 +214,7 @@ function eventRow(item) {
     el("span", { class: "badges" }, ...badges(item)),
     el("span", { class: "number" }, `#${item.n}`),
   );
-  return { element, time, at: item.at, place: -1 };
+  return { element, time, at: item.at, top: -1 };
 }
 
 function gapRow(item) {
@@ -217,9 +222,10 @@ function gapRow(item) {
   const element = el(
     "div",
     { class: "row gap", id: `gap-${Math.floor(item.n)}`, role: "option", "aria-disabled": "true", "data-n": item.n },
+    el("span", { class: "shine" }),
     el("span", { class: "sentence" }, words),
   );
-  return { element, time: null, at: 0, place: -1 };
+  return { element, time: null, at: 0, top: -1 };
 }
 
 /** The marks of an event, in words. */

@@ -12,7 +12,7 @@ import { count, counted } from "./text.js";
 import { welcome } from "./welcome.js";
 
 const TOTALS = ["events", "unique", "duplicated", "invalid", "visitors", "requests"];
-const STATES = { connecting: "connecting", live: "live", lost: "connection lost, trying again" };
+const STATES = { connecting: "connecting", live: "live", lost: "reconnecting" };
 // The clear button must be pressed a second time within this, in milliseconds.
 const SECOND_THOUGHT = 4000;
 // How often those who hear the page are told the totals, at most, in milliseconds.
@@ -237,7 +237,13 @@ function escape() {
   if (faults.isOpen) faults.toggle(false);
   else if (detail.isOpen) closeEvent();
   else if (document.activeElement === byId("filter")) leaveFilter();
-  else toNewest();
+  else leaveRow();
+}
+
+function leaveRow() {
+  reading = false;
+  list.toTop();
+  changed();
 }
 
 function focusFilter(event) {

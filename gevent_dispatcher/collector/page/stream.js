@@ -39,10 +39,10 @@ export class Stream {
   }
 
   async #greeted(hello) {
+    if (this.#isAnother(hello)) this.#forget();
     this.hear("state", "live");
     this.hear("faults", hello.faults);
     this.hear("summary", hello.summary);
-    if (this.#isAnother(hello)) this.#forget();
     await this.#catchUp();
   }
 

@@ -109,7 +109,8 @@ function branch(key, value, depth, budget) {
 
 function label(key) {
   if (key === null) return [];
-  return [el("span", { class: "key" }, el("bdi", {}, visible(clamp(key, LONG_KEY)))), el("span", { class: "colon" }, ": ")];
+  const named = typeof key === "number" ? { class: "index" } : { class: "key" };
+  return [el("span", named, el("bdi", {}, visible(clamp(String(key), LONG_KEY)))), el("span", { class: "colon" }, ": ")];
 }
 
 function preview(value) {
@@ -122,7 +123,7 @@ function isBranch(value) {
 }
 
 function entriesOf(value) {
-  return Array.isArray(value) ? value.map((each) => [null, each]) : Object.entries(value);
+  return Array.isArray(value) ? value.map((each, index) => [index, each]) : Object.entries(value);
 }
 
 function brackets(value) {
@@ -130,7 +131,7 @@ function brackets(value) {
 }
 
 function name(key) {
-  return key === null ? "" : `${JSON.stringify(key)}: `;
+  return typeof key === "number" ? "" : `${JSON.stringify(key)}: `;
 }
 
 function scalar(value) {

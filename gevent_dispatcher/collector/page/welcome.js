@@ -5,10 +5,12 @@ import { byId, copyButton } from "./dom.js";
 
 const PYTHON = `from optimizely.event.event_factory import EventFactory
 
-EventFactory.EVENT_ENDPOINTS = dict.fromkeys(("US", "EU"), "${EVENTS_URL}")
-EventFactory.EVENT_ENDPOINT = "${EVENTS_URL}"  # SDKs that know no regions`;
+url = "${EVENTS_URL}"
+EventFactory.EVENT_ENDPOINTS = {"US": url, "EU": url}
+EventFactory.EVENT_ENDPOINT = url  # SDKs that know no regions`;
 
-const CURL = `curl ${EVENTS_URL} -H 'Content-Type: application/json' -H 'X-Optimizely-Strict: true' -d @event.json`;
+const CURL = `curl ${EVENTS_URL} \\
+  -H 'Content-Type: application/json' -d @event.json`;
 
 /** Fill in the url, and make the buttons work. */
 export function welcome() {
