@@ -14,8 +14,7 @@ export class Charts {
 
   /** Take in what one second brought. */
   add(tick) {
-    const second = Math.floor(tick.at);
-    this.#ticks.set(this.#ticks.has(second) ? second + 1 : second, tick); // two in one second: the clocks jitter
+    this.#ticks.set(tick.at, tick);
   }
 
   /** Forget everything. */
@@ -26,10 +25,10 @@ export class Charts {
 
   /** Draw the charts as they are now. */
   draw() {
-    const now = Math.floor(Date.now() / 1000) - 1; // the second that is complete
+    const now = Math.floor(Date.now() / 1000 - 1.3); // the last second that all has been told of
     for (const second of this.#ticks.keys()) if (second < now - REACH) this.#ticks.delete(second);
     const seconds = Array.from({ length: REACH }, (_, index) => this.#ticks.get(now - REACH + 1 + index));
-    const latest = this.#ticks.get(now + 1) ?? this.#ticks.get(now);
+    const latest = this.#ticks.get(now);
     plot(this.#rate, seconds.map((tick) => tick?.events ?? 0), latest ? count(latest.events) : "0", count);
     plot(this.#answer, seconds.map((tick) => tick?.ms ?? 0), lastAnswer(latest, seconds), milliseconds);
   }

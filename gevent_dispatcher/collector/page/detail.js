@@ -13,7 +13,9 @@ const NAMES = [
   ["Visitor", "visitor"], ["Event key", "key"], ["Experiment", "experiment"], ["Flag", "flag"],
   ["Variation", "variation"], ["uuid", "uuid"],
 ];
-const PROBLEMS = 50;
+
+// Text that is no JSON is shown up to here at first, in characters.
+const LONG_TEXT = 2000;
 
 export class Detail {
   #asked = 0; // which question an answer belongs to
@@ -61,7 +63,6 @@ export class Detail {
   #fill(text) {
     const { item } = JSON.parse(text);
     const { visitor, envelope, headers } = parse(text);
-    item.flaws = item.problems.length;
     this.title.textContent = `${TITLES[item.kind] ?? "Event"} #${item.n}`;
     this.#replace(
       el("p", { class: "line", dir: "auto" }, icon(item.kind), el("span", {}, ...sentence(item))),
@@ -117,12 +118,8 @@ function duplicateNote(item) {
 
 function problemList(problems) {
   if (!problems.length) return [];
-  const shown = problems.slice(0, PROBLEMS).map((problem) => el("li", {}, longText(problem)));
-  const left = problems.length - shown.length;
-  return [
-    el("h3", {}, problems.length === 1 ? "What is wrong" : `What is wrong: ${count(problems.length)} problems`),
-    el("ul", { class: "problems" }, ...shown, left > 0 ? el("li", {}, `and ${count(left)} more`) : null),
-  ];
+  const listed = problems.map((problem) => el("li", {}, longText(problem)));
+  return [el("h3", {}, "What is wrong"), el("ul", { class: "problems" }, ...listed)];
 }
 
 function amounts(item) {
@@ -133,15 +130,22 @@ function amounts(item) {
 }
 
 function section(title, value, open) {
-  if (value === undefined || value === null) return el("span", { hidden: true });
   const details = el("details", { class: "section", open }, el("summary", {}, el("h3", {}, title)));
-  const isText = typeof value === "string";
   const fill = () => {
     if (details.childElementCount > 1) return;
-    const shown = isText ? el("pre", { class: "raw" }, longText(value, {}, 2000)) : tree(value);
-    details.append(el("div", { class: "payload" }, copyButton("Copy", () => (isText ? value : print(value))), shown));
+    const copied = () => (typeof value === "string" ? value : print(value));
+    details.append(el("div", { class: "payload" }, copyButton("Copy", copied), typeof value === "string" ? text(value) : tree(value)));
   };
   if (open) fill();
   details.addEventListener("toggle", () => { if (details.open) fill(); });
   return details;
+}
+
+// What is wrong may still be JSON.
+function text(value) {
+  try {
+    return tree(parse(value));
+  } catch {
+    return el("pre", { class: "raw" }, longText(value, {}, LONG_TEXT));
+  }
 }

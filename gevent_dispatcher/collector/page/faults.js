@@ -137,17 +137,16 @@ function read(field) {
 /** The faults in a sentence; empty on a good day. */
 function describe({ status, rate, latency, hang, reset }) {
   const parts = [];
-  const what = fate(status, hang, reset);
+  const what = fates(status, hang, reset);
   if (what && rate > 0) parts.push(`${share(rate)} ${what}`);
   if (latency > 0) parts.push(`${parts.length ? "each" : "every"} answer takes ${milliseconds(latency * 1000)}`);
   const sentence = parts.join("; ");
   return sentence && sentence[0].toUpperCase() + sentence.slice(1) + ".";
 }
 
-function fate(status, hang, reset) {
-  if (hang) return "never answered";
-  if (reset) return "cut off";
-  return status >= 300 ? `answered ${status}` : "";
+function fates(status, hang, reset) {
+  const all = [status >= 300 && `answered ${status}`, hang && "never answered", reset && "cut off"].filter(Boolean);
+  return all.length < 2 ? all.join() : `${all.slice(0, -1).join(", ")} or ${all[all.length - 1]}`;
 }
 
 function share(rate) {

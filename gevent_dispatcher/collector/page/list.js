@@ -2,7 +2,7 @@
 
 import { byId, el, icon, write } from "./dom.js";
 import { sentence } from "./sentence.js";
-import { ago, count, counted, moment } from "./text.js";
+import { ago, counted, moment } from "./text.js";
 
 // Rows beyond the edges, so that a quick scroll meets rows and not blanks.
 const BEYOND = 6;
@@ -232,10 +232,6 @@ function gapRow(item) {
 export function badges(item) {
   const marks = [];
   if (item.duplicate) marks.push(el("span", { class: "badge duplicate" }, "duplicate"));
-  if (!item.valid) marks.push(el("span", { class: "badge invalid" }, problems(item)));
+  if (!item.valid) marks.push(el("span", { class: "badge invalid" }, "invalid"));
   return marks;
-}
-
-function problems(item) {
-  return item.flaws > 1 ? `invalid: ${count(item.flaws)} problems` : "invalid";
 }

@@ -11,7 +11,7 @@ import { Stream } from "./stream.js";
 import { count, counted } from "./text.js";
 import { welcome } from "./welcome.js";
 
-const TOTALS = ["events", "unique", "duplicated", "invalid", "visitors", "requests"];
+const TOTALS = ["events", "unique", "duplicated", "invalid", "visitors", "requests", "refused"];
 const STATES = { connecting: "connecting", live: "live", lost: "reconnecting" };
 // The clear button must be pressed a second time within this, in milliseconds.
 const SECOND_THOUGHT = 4000;

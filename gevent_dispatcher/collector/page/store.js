@@ -141,7 +141,6 @@ function small(item) {
   for (const name of FIELDS) {
     if (typeof item[name] === "string") item[name] = clamp(item[name], FIELD);
   }
-  item.flaws = item.problems?.length ?? 0;
   item.problems = []; // the collector has them, for who opens the event
   item.hay = SEARCHED.map((name) => item[name] ?? "").join("\n").toLowerCase();
   return item;

@@ -13,7 +13,7 @@ export class Stream {
 
   /**
    * @param store where events go
-   * @param hear called with a name and what there is to tell: state, summary, faults, tick, cleared, events
+   * @param hear called with a name and what there is to tell: state, summary, faults, tick, cleared or events
    */
   constructor(store, hear) {
     this.store = store;
@@ -23,12 +23,12 @@ export class Stream {
   /** Connect, and stay connected. */
   open() {
     const source = new EventSource("stream");
-    const on = (name, heard) => source.addEventListener(name, (message) => heard(JSON.parse(message.data || "{}")));
+    const on = (name, heard) => source.addEventListener(name, (message) => heard(JSON.parse(message.data)));
     on("hello", (hello) => this.#greeted(hello));
     on("events", (message) => this.#arrived(message));
     on("faults", (faults) => this.hear("faults", faults));
-    on("tick", (tick) => this.hear("tick", tick));
-    on("reset", () => this.#reset());
+    on("tick", (tick) => this.#ticked(tick));
+    on("reset", (message) => this.#reset(message.summary));
     source.addEventListener("error", () => this.#lost(source));
   }
 
@@ -43,23 +43,23 @@ export class Stream {
     this.hear("state", "live");
     this.hear("faults", hello.faults);
     this.hear("summary", hello.summary);
-    await this.#catchUp();
+    await this.#catchUp(hello.last);
   }
 
   // A collector that was started anew counts from the beginning.
   #isAnother(hello) {
-    const since = hello.summary?.since ?? null;
+    const { since } = hello.summary;
     const other = hello.last < this.store.last || (this.#since !== null && since !== this.#since);
     this.#since = since;
     return other;
   }
 
-  async #catchUp() {
+  async #catchUp(last) {
     const generation = ++this.#generation;
     this.#held = [];
     let missed = [];
     try {
-      missed = (await askJson(`api/events?limit=${KEPT}&after=${this.store.last}`)).events;
+      missed = (await askJson(this.#missed(last))).events;
     } catch {
       // The connection went again; the next greeting asks again.
     }
@@ -69,6 +69,12 @@ export class Stream {
     this.store.add(missed);
     for (const message of held) this.#take(message);
     this.hear("events");
+  }
+
+  // Those after the last one, or the newest when that is too long ago.
+  #missed(last) {
+    const after = last - this.store.last <= KEPT ? `&after=${this.store.last}` : "";
+    return `api/events?limit=${KEPT}${after}`;
   }
 
   #arrived(message) {
@@ -83,10 +89,14 @@ export class Stream {
     this.store.add(message.events);
   }
 
-  async #reset() {
+  #ticked(tick) {
+    this.hear("summary", tick.summary);
+    this.hear("tick", tick);
+  }
+
+  #reset(summary) {
     this.#forget();
-    const summary = await askJson("api/summary");
-    this.#since = summary.since ?? null;
+    this.#since = summary.since;
     this.hear("summary", summary);
   }
 
