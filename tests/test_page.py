@@ -484,7 +484,7 @@ def fits(page: Browser) -> bool:
             .filter((each) => each.checkVisibility() && each.scrollWidth > each.clientWidth)
             .map((each) => each.id || each.className);
     """)
-    assert inner == []
+    assert inner == [], page.script("return innerWidth")
     return bool(wide <= window)
 
 
@@ -578,6 +578,19 @@ class TestLooks:
         assert page.script("return document.getElementById('events').inert") is True
         page.click("#detail-close")
         assert page.script("return document.getElementById('events').inert") is False
+
+    def test_fits_every_width_in_between(self, page: Browser, collector: Collector) -> None:
+        send(collector, impression("alice"), purchase("bruno"))
+        post(collector, {})
+        collector.change(status=503, rate=0.5, latency=0.01, hang=True, reset=True, strict=True)
+        wait_until(lambda: page.count(ROWS) == 3)
+        page.click(ROWS)
+        wait_until(lambda: page.text("#rate-most") != "" and page.count(TREE) == 1)
+        large = "document.querySelectorAll('dd[id^=total]').forEach((each) => { each.textContent = '1,234,567'; })"
+        for width in (1280, 1121, 1119, 961, 959, 820, 801, 799, 561, 559, 400):
+            page.resize(width, 800)
+            page.script(large)
+            assert fits(page), width
 
     def test_every_control_has_a_name(self, page: Browser) -> None:
         page.click("#faults-button")

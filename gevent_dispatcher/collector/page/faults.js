@@ -80,6 +80,7 @@ export class Faults {
   #edited(field) {
     if (field.name === "rate") write(byId("rate-shown"), `${field.value} %`);
     clearTimeout(this.#timer);
+    if (field.value === "") return;
     this.#timer = setTimeout(() => this.#change(read(field)), REST);
   }
 
@@ -128,7 +129,7 @@ function isTyped(field) {
 
 function read(field) {
   if (field.type === "checkbox") return { [field.name]: field.checked };
-  const number = field.value === "" ? NaN : Number(field.value);
+  const number = Number(field.value);
   if (field.name === "rate") return { rate: number / 100 };
   if (field.name === "latency") return { latency: number / 1000 };
   return { status: number };

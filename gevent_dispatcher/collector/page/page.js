@@ -30,7 +30,7 @@ const narrow = matchMedia("(max-width: 799px)");
 let paused = false; // by the user
 let reading = false; // a row is active or open
 let drawn = true; // nothing has changed since the last frame
-let told = 0;
+let told = { at: 0, events: 0 }; // to those who hear the page
 
 // ---- drawing: whatever happens between two frames is drawn once
 
@@ -108,8 +108,8 @@ function cleared() {
 
 function tell() {
   const now = performance.now();
-  if (!totals.events || now - told < TELLING) return;
-  told = now;
+  if (totals.events === told.events || now - told.at < TELLING) return;
+  told = { at: now, events: totals.events };
   announce(`${counted(totals.events, "event")}, ${count(totals.duplicated)} duplicated, ${count(totals.invalid)} invalid.`);
 }
 
@@ -164,12 +164,13 @@ function closeEvent() {
 }
 
 function hideEvent() {
+  const hadFocus = detail.panel.contains(document.activeElement);
   detail.hide();
   document.body.classList.remove("opened");
   cover();
   list.opened = null;
   reading = false;
-  list.scroller.focus({ preventScroll: true });
+  if (hadFocus) list.scroller.focus({ preventScroll: true });
   changed();
 }
 
@@ -235,8 +236,8 @@ function keyed(event) {
 
 function escape() {
   if (faults.isOpen) faults.toggle(false);
-  else if (detail.isOpen) closeEvent();
   else if (document.activeElement === byId("filter")) leaveFilter();
+  else if (detail.isOpen) closeEvent();
   else leaveRow();
 }
 
