@@ -44,6 +44,13 @@ export class List {
     this.scroller.scrollTop = 0;
   }
 
+  /** Forget every row: another collector gives the same numbers to other events. */
+  clear() {
+    this.#keep(new Set());
+    this.#newest = 0;
+    this.active = null;
+  }
+
   /** Bring the elements into line with the events. */
   render() {
     if (this.#pressed) return;

@@ -102,7 +102,7 @@ function showState(state) {
 function cleared() {
   Object.assign(totals, Object.fromEntries(TOTALS.map((name) => [name, 0])));
   charts.clear();
-  list.active = null;
+  list.clear();
   closeEvent();
 }
 

@@ -3,12 +3,12 @@
 import { askJson } from "./api.js";
 import { KEPT } from "./store.js";
 
-// How long until the next attempt when the browser itself has given up, in milliseconds.
+// How long until the next attempt, in milliseconds; a stream that ended is opened again by the browser.
 const AGAIN = 1000;
 
 export class Stream {
   #generation = 0; // which greeting or reset an answer belongs to
-  #held = null; // what arrived while the events before it were still being asked for
+  #held = null; // the newest events that arrived while the events before it were still being asked for
   #since = null;
 
   /**
@@ -57,18 +57,25 @@ export class Stream {
   async #catchUp(last) {
     const generation = ++this.#generation;
     this.#held = [];
-    let missed = [];
-    try {
-      missed = (await askJson(this.#missed(last))).events;
-    } catch {
-      // The connection went again; the next greeting asks again.
-    }
+    const missed = await this.#fetch(last, () => generation === this.#generation);
     if (generation !== this.#generation) return;
     const held = this.#held;
     this.#held = null;
     this.store.add(missed);
-    for (const message of held) this.#take(message);
+    this.store.add(held);
     this.hear("events");
+  }
+
+  // Until it is answered, or nobody wants it any more.
+  async #fetch(last, isWanted) {
+    while (isWanted()) {
+      try {
+        return (await askJson(this.#missed(last))).events;
+      } catch {
+        await new Promise((resolve) => { setTimeout(resolve, AGAIN); });
+      }
+    }
+    return [];
   }
 
   // Those after the last one, or the newest when that is too long ago.
@@ -78,10 +85,16 @@ export class Stream {
   }
 
   #arrived(message) {
-    if (this.#held) this.#held.push(message);
+    if (this.#held) this.#hold(message);
     else this.#take(message);
     this.hear("summary", message.summary);
     this.hear("events");
+  }
+
+  // What was skipped will be in the answer; should that be long in coming, no more is held than the list takes.
+  #hold(message) {
+    this.#held.push(...message.events);
+    this.#held.splice(0, this.#held.length - KEPT);
   }
 
   #take(message) {
