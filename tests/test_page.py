@@ -21,6 +21,7 @@ from gevent_dispatcher.sdk import create_client
 from tests import browser as browsers
 from tests.browser import Browser
 from tests.events import params, visitor
+from tests.pages import assert_fits, assert_named, assert_readable, focused, in_sight, tab_to, watch, watched
 from tests.waiting import wait_until
 
 DATAFILE = (Path(__file__).parent.parent / "examples" / "datafile.json").read_text(encoding="utf-8")
@@ -149,8 +150,8 @@ class TestEvents:
         again = purchase("alice")
         send(collector, again, again, purchase("bruno"))
         wait_until(lambda: page.text("#total-events") == "3")
-        shown = {name: page.text(f"#total-{name}") for name in ("unique", "duplicated", "invalid", "visitors", "requests")}
-        assert shown == {"unique": "2", "duplicated": "1", "invalid": "0", "visitors": "2", "requests": "1"}
+        totals = {"unique": "2", "duplicated": "1", "invalid": "0", "visitors": "2", "requests": "1"}
+        assert {name: page.text(f"#total-{name}") for name in totals} == totals
         wait_until(lambda: page.text("#rate-most") == "most 3")
         wait_until(lambda: "ms" in page.text("#answer-now"))
         assert len(set(page.script("return document.getElementById('rate-line').getAttribute('d')").split(" "))) > 2
@@ -406,17 +407,18 @@ class TestHostileContent:
             page.script("location.hash = arguments[0]", f"#{number}")
             wait_until(lambda n=number: page.text("#detail-title") == f"Decision #{n}" and page.count(TREE) == 1)
             page.resize(1280, 800)
-            assert fits(page)
+            assert_fits(page)
             page.resize(320, 568, mobile=True)
-            assert fits(page)
+            assert_fits(page)
         page.press("ESCAPE")
         wait_until(lambda: page.texts("#detail") == [])
         page.resize(320, 2000, mobile=True)
         wait_until(lambda: page.count(ROWS) == len(HOSTILE))
-        assert fits(page)
+        assert_fits(page)
         # nothing ran, nothing was made of it, nothing asked for
         assert page.script("return [window.hurt ?? 0, window.proto, ({}).hurt ?? 0]") == [0, 0, 0]
-        assert page.script("return document.querySelectorAll('main script, main img, main [onload], main style').length") == 0
+        made = "return document.querySelectorAll('main script, main img, main style, main [onload]').length"
+        assert page.script(made) == 0
 
     def test_what_hides_is_written_out(self, page: Browser, collector: Collector) -> None:
         send(collector, purchase("\u202egnorw\x00"))
@@ -442,7 +444,7 @@ class TestHostileContent:
         assert page.script("return document.getElementById('detail').textContent.length") < 5000
         page.click("#detail .more", "Show all 1,000,002 characters")
         wait_until(lambda: page.script("return document.getElementById('detail').textContent.length") > 1_000_000)
-        assert fits(page)
+        assert_fits(page)
 
     def test_long_lists_come_in_parts(self, page: Browser, collector: Collector) -> None:
         bought = purchase("alice")
@@ -464,7 +466,7 @@ class TestHostileContent:
             page.script("location.hash = arguments[0]", f"#{number}")
             wait_until(lambda n=number: page.text("#detail-title") == f"Not a valid event #{n}")
             wait_until(lambda: page.count(".problems li") >= 1)
-            assert fits(page)
+            assert_fits(page)
 
 
 def hostile(text: str) -> dict[str, Any]:
@@ -475,48 +477,7 @@ def hostile(text: str) -> dict[str, Any]:
     return shown
 
 
-def fits(page: Browser) -> bool:
-    """Whether nothing is wider than the window."""
-    wide, window = page.script("return [document.documentElement.scrollWidth, innerWidth]")
-    inner = page.script("""
-        return [...document.querySelectorAll('#top, #list, #detail, #detail-content, .faults')]
-            .filter((each) => each.checkVisibility() && each.scrollWidth > each.clientWidth)
-            .map((each) => each.id || each.className);
-    """)
-    assert inner == [], page.script("return innerWidth")
-    return bool(wide <= window)
-
-
 # -- what it looks like ------------------------------------------------------------------------------------------------
-
-# Every text in sight, with the contrast that WCAG 2.1 computes from its colour and the ground it stands on.
-CONTRASTS = """
-const parse = (text) => {
-  const numbers = text.match(/[\\d.]+/g).map(Number);
-  return { rgb: numbers.slice(0, 3), alpha: numbers.length > 3 ? numbers[3] : 1 };
-};
-const luminance = (rgb) => {
-  const [r, g, b] = rgb.map((each) => each / 255).map((each) => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-};
-const ground = (element) => {
-  for (let each = element; each; each = each.parentElement) {
-    const { rgb, alpha } = parse(getComputedStyle(each).backgroundColor);
-    if (alpha === 1) return rgb;
-    if (alpha > 0) throw new Error("half transparent: " + each.outerHTML.slice(0, 100));
-  }
-  throw new Error("no ground");
-};
-const found = [];
-const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-while (walker.nextNode()) {
-  const element = walker.currentNode.parentElement;
-  if (!walker.currentNode.data.trim() || element.closest("script, noscript, option") || !element.checkVisibility({ visibilityProperty: true })) continue;
-  const [light, dark] = [luminance(parse(getComputedStyle(element).color).rgb), luminance(ground(element))].sort((a, b) => b - a);
-  found.push([walker.currentNode.data.slice(0, 60), (light + 0.05) / (dark + 0.05)]);
-}
-return found;
-"""
 
 
 class TestLooks:
@@ -560,19 +521,19 @@ class TestLooks:
 
     def test_fits_a_phone(self, page: Browser, collector: Collector) -> None:
         page.resize(320, 568, mobile=True)
-        assert fits(page)  # with nothing in it, too
+        assert_fits(page)  # with nothing in it, too
         again = impression("visitor-" + "1234567890" * 6, "an_experiment_with_a_long_name", "a_variation_with_one")
         send(collector, again, purchase("bruno"), again)
         wait_until(lambda: page.count(ROWS) == 3)
-        assert fits(page)
+        assert_fits(page)
         page.click("#faults-button")
         page.click(".day", "Slow")
         wait_until(lambda: page.text("#banner") != "")
-        assert fits(page)
+        assert_fits(page)
         page.click("#faults-close")
         page.click(ROWS, "duplicate")
         wait_until(lambda: page.count(TREE) == 1)
-        assert fits(page)
+        assert_fits(page)
         assert page.script("return document.getElementById('detail').getBoundingClientRect().width") == 320
         assert page.script("return document.getElementById('events').inert") is True
         page.click("#detail-close")
@@ -589,47 +550,21 @@ class TestLooks:
         for width in (1280, 1121, 1119, 961, 959, 820, 801, 799, 561, 559, 400):
             page.resize(width, 800)
             page.script(large)
-            assert fits(page), width
+            assert_fits(page)
 
     def test_every_control_has_a_name(self, page: Browser) -> None:
         page.click("#faults-button")
-        nameless = """
-            return [...document.querySelectorAll("button, input, select, [role]")]
-                .filter((each) => !["presentation", "search", "status", "alert", "option"].includes(each.role))
-                .filter((each) => !(each.ariaLabel || each.labels?.length || each.textContent.trim()
-                    || each.getAttribute("aria-labelledby")))
-                .map((each) => each.outerHTML);
-        """
-        assert page.script(nameless) == []
-
-
-def assert_readable(page: Browser, at_least: int) -> None:
-    contrasts = page.script(CONTRASTS)
-    assert len(contrasts) >= at_least
-    assert [(text, round(contrast, 2)) for text, contrast in contrasts if contrast < 4.5] == []
+        assert_named(page)
 
 
 # -- how it bears up ---------------------------------------------------------------------------------------------------
-
-PROBE = """
-window.gaps = [];
-window.tasks = [];
-let before = performance.now();
-(function frame() { const now = performance.now(); gaps.push(now - before); before = now; requestAnimationFrame(frame); })();
-new PerformanceObserver((list) => tasks.push(...list.getEntries().map((each) => each.duration))).observe({ entryTypes: ["longtask"] });
-"""
-MEASURED = """
-const sorted = [...gaps].sort((one, other) => one - other);
-return { frames: sorted.length, p50: sorted[sorted.length >> 1], longest: sorted[sorted.length - 1],
-         long_tasks: tasks.length, longest_task: Math.max(0, ...tasks), heap_mb: performance.memory.usedJSHeapSize / 1e6 };
-"""
 
 
 class TestUnderLoad:
     def test_a_thousand_events_a_second(
         self, page: Browser, collector: Collector, record_property: Any, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        page.script(PROBE)
+        watch(page)
         payloads = [params(*batch) for batch in batches(60, 100)]
         sending = gevent.spawn(send_steadily, collector, payloads, 0.1)
         most = 0
@@ -638,7 +573,7 @@ class TestUnderLoad:
             gevent.sleep(0.1)  # a sample now and then, and nothing is awaited
         sending.get()
         wait_until(lambda: page.text("#total-events") == "6,000", timeout=20)
-        measured = {**page.script(MEASURED), "elements": most}
+        measured = {**watched(page), "elements": most}
         for name, value in measured.items():
             record_property(name, value)
         with capsys.disabled():
@@ -697,26 +632,3 @@ class TestReconnecting:
             assert browser.text("#total-events") == "1"
             browser.leave()
         browser.complaints()
-
-
-# -- small tools -------------------------------------------------------------------------------------------------------
-
-
-def focused(page: Browser) -> str:
-    return str(page.script("return document.activeElement.id"))
-
-
-def tab_to(page: Browser, id: str) -> None:
-    for _ in range(25):
-        if focused(page) == id:
-            return
-        page.press("TAB")
-    raise AssertionError(f"{id} is not reached by the tabulator")
-
-
-def in_sight(page: Browser) -> Any:
-    """The lines and where they stand."""
-    return page.script("""
-        return [...document.querySelectorAll("#rows .row")]
-            .map((row) => [row.querySelector(".sentence").textContent, row.getBoundingClientRect().top]);
-    """)

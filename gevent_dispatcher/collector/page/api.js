@@ -8,7 +8,8 @@ const PATIENCE = 15000;
 
 /** The answer's text; an answer that is no success throws an Error with the collector's own reason. */
 export async function ask(path, body) {
-  const answer = await fetch(path, { ...(body === undefined ? {} : posted(body)), signal: AbortSignal.timeout(PATIENCE) });
+  const request = body === undefined ? {} : posted(body);
+  const answer = await fetch(path, { ...request, signal: AbortSignal.timeout(PATIENCE) });
   const text = await answer.text();
   if (!answer.ok) throw new Error(reason(text) ?? `${answer.status} ${answer.statusText}`);
   return text;

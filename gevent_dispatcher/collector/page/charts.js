@@ -40,7 +40,7 @@ function lastAnswer(latest, seconds) {
 }
 
 function chart(name) {
-  return { area: byId(`${name}-area`), line: byId(`${name}-line`), now: byId(`${name}-now`), most: byId(`${name}-most`) };
+  return Object.fromEntries(["area", "line", "now", "most"].map((part) => [part, byId(`${name}-${part}`)]));
 }
 
 function plot(drawing, values, now, words) {

@@ -90,16 +90,14 @@ export class Detail {
   }
 
   #names(item) {
-    const rows = NAMES.filter(([, field]) => item[field] !== null && item[field] !== undefined);
-    return el("dl", { class: "names" }, ...rows.flatMap(([title, field]) => this.#name(title, String(item[field]))), ...amounts(item));
+    const rows = NAMES.filter(([, field]) => item[field] !== null);
+    const names = rows.flatMap(([title, field]) => this.#name(title, item[field]));
+    return el("dl", { class: "names" }, ...names, ...amounts(item));
   }
 
   #name(title, value) {
-    const only = el(
-      "button",
-      { type: "button", class: "only", title: "Show only events with this", "aria-label": `Show only events with this ${title}` },
-      icon("filter"),
-    );
+    const words = `Show only events with this ${title.toLowerCase()}`;
+    const only = el("button", { type: "button", class: "only", title: words, "aria-label": words }, icon("filter"));
     only.addEventListener("click", () => this.actions.filter(value));
     return [el("dt", {}, title), el("dd", {}, longText(value, {}, 120), only)];
   }
@@ -124,8 +122,8 @@ function problemList(problems) {
 
 function amounts(item) {
   const rows = [];
-  if (typeof item.revenue === "number") rows.push(["Revenue", `${(item.revenue / 100).toFixed(2)} (sent as ${item.revenue})`]);
-  if (typeof item.value === "number") rows.push(["Value", String(item.value)]);
+  if (item.revenue !== null) rows.push(["Revenue", `${(item.revenue / 100).toFixed(2)} (sent as ${item.revenue})`]);
+  if (item.value !== null) rows.push(["Value", String(item.value)]);
   return rows.flatMap(([title, value]) => [el("dt", {}, title), el("dd", {}, value)]);
 }
 
@@ -133,8 +131,8 @@ function section(title, value, open) {
   const details = el("details", { class: "section", open }, el("summary", {}, el("h3", {}, title)));
   const fill = () => {
     if (details.childElementCount > 1) return;
-    const copied = () => (typeof value === "string" ? value : print(value));
-    details.append(el("div", { class: "payload" }, copyButton("Copy", copied), typeof value === "string" ? text(value) : tree(value)));
+    const [shown, copied] = typeof value === "string" ? [text(value), () => value] : [tree(value), () => print(value)];
+    details.append(el("div", { class: "payload" }, copyButton("Copy", copied), shown));
   };
   if (open) fill();
   details.addEventListener("toggle", () => { if (details.open) fill(); });

@@ -37,7 +37,8 @@ export function write(element, text) {
 /** A button that copies what a function returns, and says so. */
 export function copyButton(label, content) {
   const words = el("span", {}, label);
-  return el("button", { type: "button", class: "quiet", click: () => copy(content(), words, label) }, icon("copy"), words);
+  const press = () => copy(content(), words, label);
+  return el("button", { type: "button", class: "quiet", click: press }, icon("copy"), words);
 }
 
 /** Copy a text; for a moment the element says how it went. */

@@ -154,7 +154,7 @@ export class List {
     this.#newest = this.store.last;
     if (calm.matches || fresh.length > FEW) return;
     for (const { n } of fresh) {
-      this.#rows.get(n).element.firstChild.animate([{ opacity: 1 }, { opacity: 0 }], { duration: 1200, easing: "ease-out" });
+      this.#rows.get(n).element.firstChild.animate({ opacity: [1, 0] }, { duration: 1200, easing: "ease-out" });
     }
   }
 
@@ -182,7 +182,9 @@ export class List {
   #keyed(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const page = Math.max(Math.floor(this.scroller.clientHeight / this.#height) - 1, 1);
-    const steps = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
+    const letters = { j: 1, k: -1 };
+    const arrows = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
+    const steps = { ...letters, ...arrows };
     if (event.key in steps) this.#step(event, steps[event.key]);
     else if (event.key === "Enter") this.#enter(event);
   }
@@ -225,7 +227,7 @@ function eventRow(item) {
 }
 
 function gapRow(item) {
-  const words = `${counted(item.skipped, "event")} passed too quickly to be listed; ${item.skipped === 1 ? "it is" : "they are"} counted`;
+  const words = `${counted(item.skipped, "event")} more, too quick to be listed here, but counted`;
   const element = el(
     "div",
     { class: "row gap", id: `gap-${Math.floor(item.n)}`, role: "option", "aria-disabled": "true", "data-n": item.n },

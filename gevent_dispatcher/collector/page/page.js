@@ -91,7 +91,7 @@ function heard(name, news) {
 }
 
 function known(summary) {
-  return Object.fromEntries(TOTALS.filter((name) => Number.isFinite(summary?.[name])).map((name) => [name, summary[name]]));
+  return Object.fromEntries(TOTALS.map((name) => [name, summary[name]]));
 }
 
 function showState(state) {
@@ -110,7 +110,8 @@ function tell() {
   const now = performance.now();
   if (totals.events === told.events || now - told.at < TELLING) return;
   told = { at: now, events: totals.events };
-  announce(`${counted(totals.events, "event")}, ${count(totals.duplicated)} duplicated, ${count(totals.invalid)} invalid.`);
+  const { events, duplicated, invalid } = totals;
+  announce(`${counted(events, "event")}, ${count(duplicated)} duplicated, ${count(invalid)} invalid.`);
 }
 
 // ---- holding the list still

@@ -60,17 +60,17 @@ export function longText(text, attributes = {}, limit = LONG) {
 }
 
 function lines(value, depth, budget) {
-  const entries = entriesOf(value);
-  return entries.length <= PAGE ? entries.map(([key, each]) => line(key, each, depth, budget)) : pages(entries, 0, depth, budget);
+  return page(entriesOf(value), 0, depth, budget);
 }
 
-function pages(entries, from, depth, budget) {
+function page(entries, from, depth, budget) {
   const shown = entries.slice(from, from + PAGE).map(([key, each]) => line(key, each, depth, budget));
   const left = entries.length - from - shown.length;
   if (left <= 0) return shown;
-  const more = el("button", { type: "button", class: "more" }, `Show ${count(Math.min(left, PAGE))} more of ${count(entries.length)}`);
+  const words = `Show ${count(Math.min(left, PAGE))} more of ${count(entries.length)}`;
+  const more = el("button", { type: "button", class: "more" }, words);
   more.addEventListener("click", () => {
-    const next = pages(entries, from + PAGE, depth, { lines: LINES });
+    const next = page(entries, from + PAGE, depth, { lines: LINES });
     more.replaceWith(...next);
     next[0].tabIndex = -1;
     next[0].focus();
@@ -110,7 +110,8 @@ function branch(key, value, depth, budget) {
 function label(key) {
   if (key === null) return [];
   const named = typeof key === "number" ? { class: "index" } : { class: "key" };
-  return [el("span", named, el("bdi", {}, visible(clamp(String(key), LONG_KEY)))), el("span", { class: "colon" }, ": ")];
+  const shown = el("span", named, el("bdi", {}, visible(clamp(String(key), LONG_KEY))));
+  return [shown, el("span", { class: "colon" }, ": ")];
 }
 
 function preview(value) {

@@ -43,8 +43,10 @@ function payload(name, snapshot) {
 
 function decision() {
   const chosen = { campaign_id: "10", experiment_id: "11", variation_id: "12" };
-  const metadata = { flag_key: "checkout_flow", rule_key: "checkout", rule_type: "experiment", variation_key: "treatment", enabled: true };
-  return { decisions: [{ ...chosen, metadata }], events: [event("campaign_activated", { entity_id: "10", type: "campaign_activated" })] };
+  const rule = { flag_key: "checkout_flow", rule_key: "checkout", rule_type: "experiment" };
+  const metadata = { ...rule, variation_key: "treatment", enabled: true };
+  const activated = event("campaign_activated", { entity_id: "10", type: "campaign_activated" });
+  return { decisions: [{ ...chosen, metadata }], events: [activated] };
 }
 
 function conversion() {
