@@ -1,10 +1,10 @@
 // The collector's JSON API.
 
-/** The url that events go to. */
-export const EVENTS_URL = new URL("v1/events", document.baseURI).href;
-
 // How long an answer may take, in milliseconds.
 const PATIENCE = 15000;
+
+/** The url that events go to. */
+export const EVENTS_URL = new URL("v1/events", document.baseURI).href;
 
 /** The answer's text; an answer that is no success throws an Error with the collector's own reason. */
 export async function ask(path, body) {
