@@ -584,6 +584,13 @@ class TestUnderLoad:
         page.click(ROWS)
         wait_until(lambda: page.count(TREE) == 1)
 
+    def test_a_burst_is_listed_to_the_last_event(self, page: Browser, collector: Collector) -> None:
+        for start in range(0, 1400, 700):  # more than one message of the stream holds
+            send(collector, *(purchase(f"visitor-{n}") for n in range(start, start + 700)))
+        wait_until(lambda: page.text("[data-chip=all] .count") == "1,400")
+        page.type("#filter", "visitor-699")
+        wait_until(lambda: page.texts(LINES) == ['visitor-699 converted "purchase", revenue 42.00'])
+
     def test_events_that_come_while_the_list_is_held_are_bounded(self, page: Browser, collector: Collector) -> None:
         page.click("#pause")
         for payload in (params(*batch) for batch in batches(62, 100)):

@@ -2,7 +2,7 @@
 
 import { byId, el, icon, write } from "./dom.js";
 import { sentence } from "./sentence.js";
-import { ago, counted, moment } from "./text.js";
+import { ago, moment } from "./text.js";
 
 // Rows beyond the edges, so that a quick scroll meets rows and not blanks.
 const BEYOND = 6;
@@ -66,7 +66,7 @@ export class List {
   /** Bring the times up to date. */
   age() {
     const now = Date.now() / 1000;
-    for (const row of this.#rows.values()) if (row.time) write(row.time, ago(now - row.at));
+    for (const row of this.#rows.values()) write(row.time, ago(now - row.at));
   }
 
   /** Make an event the active one, and bring it into sight. */
@@ -141,7 +141,7 @@ export class List {
 
   // In the document, too, the newest is the first.
   #make(item, before) {
-    const row = item.kind === "gap" ? gapRow(item) : eventRow(item);
+    const row = eventRow(item);
     this.#rows.set(item.n, row);
     if (before) this.#rows.get(before.n).element.after(row.element);
     else this.canvas.prepend(row.element);
@@ -174,7 +174,7 @@ export class List {
   #clicked(event) {
     const element = event.target.closest(".row");
     const item = element && this.store.find(Number(element.dataset.n));
-    if (!item || item.kind === "gap") return;
+    if (!item) return;
     this.activate(item.n);
     this.open(item, false);
   }
@@ -195,13 +195,13 @@ export class List {
     if (!item) return;
     this.activate(item.n);
     this.moved(step === -Infinity ? "home" : "row");
-    if (this.opened !== null && item.kind !== "gap") this.open(item, false);
+    if (this.opened !== null) this.open(item, false);
   }
 
   #enter(event) {
     event.preventDefault();
     const item = this.active === null ? this.store.at(0) : this.store.find(this.active);
-    if (!item || item.kind === "gap") return;
+    if (!item) return;
     this.activate(item.n);
     this.open(item, true);
   }
@@ -224,17 +224,6 @@ function eventRow(item) {
     el("span", { class: "number" }, `#${item.n}`),
   );
   return { element, time, at: item.at, top: -1 };
-}
-
-function gapRow(item) {
-  const words = `${counted(item.skipped, "event")} more, too quick to be listed here, but counted`;
-  const element = el(
-    "div",
-    { class: "row gap", id: `gap-${Math.floor(item.n)}`, role: "option", "aria-disabled": "true", "data-n": item.n },
-    el("span", { class: "shine" }),
-    el("span", { class: "sentence" }, words),
-  );
-  return { element, time: null, at: 0, top: -1 };
 }
 
 /** The marks of an event, in words. */

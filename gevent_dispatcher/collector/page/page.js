@@ -182,7 +182,7 @@ function cover() {
 
 function stepEvent(by) {
   const item = list.neighbour(by);
-  if (item && item.kind !== "gap") openEvent(item, false);
+  if (item) openEvent(item, false);
 }
 
 function followHash() {

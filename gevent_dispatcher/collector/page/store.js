@@ -34,12 +34,8 @@ export class Store {
     const fresh = items.filter((item) => item.n > this.last).map(small);
     if (!fresh.length) return;
     this.last = fresh[fresh.length - 1].n;
-    this.#take(fresh);
-  }
-
-  /** Take note of events that passed too quickly to be sent to the page, before the next one. */
-  skip(number) {
-    this.#take([{ n: this.last + 0.5, kind: "gap", skipped: number, hay: "" }]);
+    if (this.held) this.#wait(fresh);
+    else this.#show(fresh);
   }
 
   /** Hold the list still, or let in what has waited. */
@@ -81,11 +77,6 @@ export class Store {
     return this.shown.find((item) => item.n === n) ?? this.waiting.find((item) => item.n === n);
   }
 
-  #take(items) {
-    if (this.held) this.#wait(items);
-    else this.#show(items);
-  }
-
   #wait(items) {
     this.waiting.push(...items);
     if (this.waiting.length > KEPT + SLACK) this.waiting.splice(0, this.waiting.length - KEPT);
@@ -117,12 +108,11 @@ export class Store {
   }
 
   #count(item, step) {
-    if (item.kind === "gap" || !this.#hasWords(item)) return;
+    if (!this.#hasWords(item)) return;
     for (const chip of CHIPS) if (isOf(item, chip)) this.counts.set(chip, this.counts.get(chip) + step);
   }
 
   #matches(item) {
-    if (item.kind === "gap") return this.chip === "all" && !this.words.length;
     return isOf(item, this.chip) && this.#hasWords(item);
   }
 

@@ -54,15 +54,19 @@ export class Stream {
     return other;
   }
 
+  // Ask for the events up to the last one that are not known; what arrives meanwhile waits until its turn comes.
   async #catchUp(last) {
     const generation = ++this.#generation;
+    const isWanted = () => generation === this.#generation;
     this.#held = [];
-    const missed = await this.#fetch(last, () => generation === this.#generation);
-    if (generation !== this.#generation) return;
-    const held = this.#held;
+    do {
+      const missed = await this.#fetch(last, isWanted);
+      if (!isWanted()) return;
+      this.store.add(missed);
+      last = this.#held[this.#held.length - 1]?.n;
+    } while (this.#isBeyond(this.#held));
+    this.store.add(this.#held);
     this.#held = null;
-    this.store.add(missed);
-    this.store.add(held);
     this.hear("events");
   }
 
@@ -85,21 +89,23 @@ export class Stream {
   }
 
   #arrived(message) {
-    if (this.#held) this.#hold(message);
-    else this.#take(message);
+    const { events } = message;
+    if (this.#held) this.#hold(events);
+    else if (this.#isBeyond(events)) this.#catchUp(events[events.length - 1].n);
+    else this.store.add(events);
     this.hear("summary", message.summary);
     this.hear("events");
   }
 
-  // What was skipped will be in the answer; should that be long in coming, no more is held than the list takes.
-  #hold(message) {
-    this.#held.push(...message.events);
-    this.#held.splice(0, this.#held.length - KEPT);
+  // A message has the newest events only when there were many; their numbers tell.
+  #isBeyond(events) {
+    return events.length > 0 && events[0].n > this.store.last + 1;
   }
 
-  #take(message) {
-    if (message.skipped && message.events.some((item) => item.n > this.store.last)) this.store.skip(message.skipped);
-    this.store.add(message.events);
+  // Should the answer be long in coming, no more is held than the list takes.
+  #hold(events) {
+    this.#held.push(...events);
+    this.#held.splice(0, this.#held.length - KEPT);
   }
 
   #ticked(tick) {
