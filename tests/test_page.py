@@ -513,10 +513,13 @@ class TestLooks:
 
     def test_nothing_moves_for_those_who_want_calm(self, page: Browser, collector: Collector) -> None:
         moving = "return document.getAnimations().filter((each) => each.playState === 'running').length"
-        wait_until(lambda: page.script(moving) == 1)  # the dot that says live
-        page.prefer(motion="reduce")
+        assert page.script(moving) == 0  # nothing does without a cause
         send(collector, purchase("alice"))
-        wait_until(lambda: page.count(ROWS) == 1)
+        wait_until(lambda: page.script(moving) == 1)  # what is new shines for a moment
+        wait_until(lambda: page.script(moving) == 0)
+        page.prefer(motion="reduce")
+        send(collector, purchase("bruno"))
+        wait_until(lambda: page.count(ROWS) == 2)
         assert page.script(moving) == 0
 
     def test_fits_a_phone(self, page: Browser, collector: Collector) -> None:
