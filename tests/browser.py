@@ -120,6 +120,12 @@ class Browser:
         for key in keys:
             ActionChains(self._driver, duration=0).send_keys(getattr(Keys, key, key)).perform()
 
+    def copied(self) -> str:
+        """What is in the clipboard."""
+        permissions = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+        self._driver.execute_cdp_cmd("Browser.grantPermissions", permissions)
+        return str(self.script("return navigator.clipboard.readText()"))
+
     def choose(self, selector: str, value: str) -> None:
         """Choose an option of a select."""
         from selenium.webdriver.support.ui import Select

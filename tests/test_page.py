@@ -240,6 +240,18 @@ class TestOneEvent:
         assert "long: 12345678901234567890" in page.text(TREE)
         assert "round: 7.0" in page.text(TREE)
 
+    def test_the_payload_is_copied_as_it_was_sent(self, page: Browser, collector: Collector) -> None:
+        bought = purchase("\u202egnorw \U0001f680")
+        bought["snapshots"][0]["events"][0]["tags"].update(long=12345678901234567890, round=7.0, empty="")
+        send(collector, bought)
+        page.click(ROWS)
+        page.click("#detail .quiet", "Copy")
+        wait_until(lambda: page.text("#detail .quiet") == "Copied")
+        copied = page.copied()
+        assert json.loads(copied) == bought
+        assert "12345678901234567890" in copied
+        assert "7.0" in copied
+
 
 class TestFinding:
     def test_words_and_kinds(self, page: Browser, collector: Collector) -> None:
