@@ -71,8 +71,8 @@ export class Detail {
       ...problemList(item.problems),
       this.#names(item),
       section(item.kind === "invalid" ? "What was sent" : "Visitor", visitor, true),
-      section("Around it: the request without its visitors", envelope, false),
-      section("Headers", headers, false),
+      ...others("Around it: the request without its visitors", envelope),
+      ...others("Headers", headers),
     );
   }
 
@@ -125,6 +125,10 @@ function amounts(item) {
   if (item.revenue !== null) rows.push(["Revenue", `${(item.revenue / 100).toFixed(2)} (sent as ${item.revenue})`]);
   if (item.value !== null) rows.push(["Value", String(item.value)]);
   return rows.flatMap(([title, value]) => [el("dt", {}, title), el("dd", {}, value)]);
+}
+
+function others(title, fields) {
+  return Object.keys(fields).length ? [section(title, fields, false)] : [];
 }
 
 function section(title, value, open) {
