@@ -36,6 +36,7 @@ from tests.commands import environ
 from tests.lifetimes._processes import ROOT
 from tests.queues import request
 from tests.sqs import ENVIRON, REGION, Moto, Recording, client_error, failing, opened
+from tests.waiting import wait_until
 
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/events"
 DEAD = "https://sqs.eu-west-1.amazonaws.com/123456789012/dead"
@@ -388,6 +389,15 @@ def texts_sent(client: Recording) -> list[str]:
     return [entry["MessageBody"] for call in client.of("send_message_batch") for entry in call["Entries"]]
 
 
+def puts_of_their_own(client: Recording, queue: Any, count: int) -> list[Any]:
+    """Puts that have been sent, each in a call of its own."""
+    puts = []
+    for number in range(count):
+        puts.append(gevent.spawn(queue.put, [request(f"[{number}]")]))
+        wait_until(lambda number=number: len(client.calls) == number + 1)  # type: ignore[misc]
+    return puts
+
+
 def test_putting_takes_one_right_and_puts_that_come_together_share_calls(client: Recording) -> None:
     queue = queue_of(client)
     puts = [gevent.spawn(queue.put, [request(f"[{number}]")]) for number in range(40)]
@@ -395,7 +405,7 @@ def test_putting_takes_one_right_and_puts_that_come_together_share_calls(client:
     calls = client.of("send_message_batch")
     assert {name for name, _ in client.calls} == {"send_message_batch"}
     assert sorted(texts_sent(client)) == sorted(encode(request(f"[{number}]")) for number in range(40))
-    assert len(calls) <= 7, "the first two had nobody with them"
+    assert len(calls) == 4
     for call in calls:
         assert [entry["Id"] for entry in call["Entries"]] == [str(at) for at in range(len(call["Entries"]))]
     assert client.most_at_once == 2
@@ -467,6 +477,14 @@ def test_a_call_that_fails_is_not_repeated_here(client: Recording, error: Except
     assert len(client.calls) == 1
 
 
+def test_a_large_put_does_not_try_on_when_a_call_has_failed(client: Recording) -> None:
+    client.script["send_message_batch"] = [None, client_error("InternalFailure", 500)]
+    with pytest.raises(QueuePartial) as caught:
+        queue_of(client).put([request(f"[{number}]") for number in range(45)])
+    assert caught.value.stored == set(range(10))
+    assert len(client.calls) == 2
+
+
 def test_a_put_that_is_killed_leaves_the_others_their_turn(client: Recording) -> None:
     gates = [gevent.event.Event() for _ in range(2)]
     for gate in gates:
@@ -474,8 +492,7 @@ def test_a_put_that_is_killed_leaves_the_others_their_turn(client: Recording) ->
             lambda parameters, gate=gate: gate.wait() and failing()(parameters)
         )
     queue = queue_of(client)
-    first = [gevent.spawn(queue.put, [request(f"[{number}]")]) for number in range(2)]
-    gevent.sleep(0)
+    first = puts_of_their_own(client, queue, 2)
     waiting = [gevent.spawn(queue.put, [request(f"[{number}]")]) for number in (2, 3)]
     gevent.sleep(0)
     waiting[0].kill()
@@ -488,10 +505,11 @@ def test_a_put_that_is_killed_leaves_the_others_their_turn(client: Recording) ->
 def test_a_call_that_never_ends_is_given_up_in_time(client: Recording) -> None:
     client.script["send_message_batch"] = [lambda parameters: gevent.event.Event().wait()] * 2
     queue = queue_of(client, timeout=0.2)
-    puts = [gevent.spawn(queue.put, [request()]) for _ in range(3)]
-    gevent.joinall(puts, timeout=5)
-    assert [type(put.exception) for put in puts[:2]] == [QueueUncertain] * 2
-    assert puts[2].successful()
+    puts = puts_of_their_own(client, queue, 2)
+    third = gevent.spawn(queue.put, [request()])
+    gevent.joinall([*puts, third], timeout=5)
+    assert [type(put.exception) for put in puts] == [QueueUncertain] * 2
+    assert third.successful()
 
 
 def test_a_client_is_made_off_the_hub_and_once(client: Recording) -> None:

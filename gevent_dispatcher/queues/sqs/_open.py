@@ -9,6 +9,7 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from gevent_dispatcher._event import Request
 from gevent_dispatcher._log import about, logger
+from gevent_dispatcher._notices import Repeats
 from gevent_dispatcher.queues import _limits
 from gevent_dispatcher.queues._message import decode, encode, left_out
 from gevent_dispatcher.queues._protocol import (
@@ -96,6 +97,7 @@ class OpenSqsQueue:
             self._letters = Letters(self._client, settings.dead_letter_url, settings.largest_bytes, settings.timeout)
         self._leases: dict[Receipt, Lease] = {}
         self._said: set[str] = set()
+        self._repeats = Repeats()
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -119,12 +121,13 @@ class OpenSqsQueue:
 
     def _say_what_is_left_out(self, request: Request) -> None:
         for name in left_out(request):
-            self._say_once(f"the header {name} does not go into messages: give it to the worker, which adds it")
-
-    def _say_once(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            logger.warning("%s", text, extra=about("queue_trouble", what=text))
+            if name not in self._said:
+                self._said.add(name)
+                logger.warning(
+                    "the header %s does not go into messages: give it to the worker, which adds it",
+                    name,
+                    extra=about("header_left_out", header=name),
+                )
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
@@ -169,16 +172,7 @@ class OpenSqsQueue:
 
     def _get_rid_of(self, unreadable: Sequence[tuple[Entry, str]]) -> None:
         """What nobody could send goes to the dead letters at once, or is left to the queue's redrive policy."""
-        for why in {why for _, why in unreadable}:
-            count = sum(why == each for _, each in unreadable)
-            place = "to the dead letters" if self._letters else "left to the queue's redrive policy"
-            logger.warning(
-                "%d messages cannot be read (%s): %s",
-                count,
-                why,
-                place,
-                extra=about("messages_unreadable", messages=count, reason=why),
-            )
+        self._say_unreadable([why for _, why in unreadable])
         try:
             if self._letters:
                 self._bury_raw(self._letters, unreadable)
@@ -187,9 +181,26 @@ class OpenSqsQueue:
                 self._change("change_message_visibility_batch", delays, _visible_after(delays))
         except QueueError as error:  # they come again, and so does this
             name = type(error).__name__
-            logger.warning(
-                "they stay where they are for now (%s: %s)", name, error, extra=about("messages_left", error=name)
-            )
+            if self._repeats.count("not moved", monotonic()):
+                logger.warning(
+                    "what cannot be read stays where it is for now (%s: %s)",
+                    name,
+                    error,
+                    extra=about("messages_left", error=name),
+                )
+
+    def _say_unreadable(self, reasons: Sequence[str]) -> None:
+        place = "to the dead letters" if self._letters else "left to the queue's redrive policy"
+        for why in sorted(set(reasons)):
+            count = self._repeats.count(why, monotonic(), reasons.count(why))
+            if count:
+                logger.warning(
+                    "%d messages cannot be read (%s): %s",
+                    count,
+                    why,
+                    place,
+                    extra=about("messages_unreadable", messages=count, reason=why),
+                )
 
     def _bury_raw(self, letters: Letters, unreadable: Sequence[tuple[Entry, str]]) -> None:
         outcomes = letters.bury([Letter(raw["Body"], why, 1, *_history(raw)) for raw, why in unreadable])

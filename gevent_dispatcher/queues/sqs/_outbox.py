@@ -90,15 +90,24 @@ class Outbox:
 
     def send(self, parcels: Sequence[Parcel]) -> None:
         """Send messages, and have the outcome of each in it."""
+        deadline = monotonic() + self._timeout
         self._waiting.extend(parcels)
         try:
             for parcel in parcels:
-                self._see_to(parcel)
+                self._see_to(parcel, deadline)
+                if isinstance(parcel.outcome, QueueError):
+                    self._give_up(parcels, parcel.outcome)
         finally:
             self._withdraw(parcels)
 
-    def _see_to(self, parcel: Parcel) -> None:
-        deadline = monotonic() + self._timeout
+    def _give_up(self, parcels: Sequence[Parcel], error: QueueError) -> None:
+        """SQS is away: what has not been sent need not be tried."""
+        self._withdraw(parcels)
+        for parcel in parcels:
+            if parcel.outcome is None and not parcel.is_sent:
+                parcel.end(error)
+
+    def _see_to(self, parcel: Parcel, deadline: float) -> None:
         while parcel.outcome is None:
             if self._may_send():
                 self._gather()
@@ -140,6 +149,7 @@ class Outbox:
     def _send_some(self) -> None:
         parcels = [self._waiting.popleft() for _ in range(self._next())]
         self._under_way += 1
+        self._wake_next()
         try:
             self._settle(parcels, self._sent(parcels))
         except QueueRefused as error:
