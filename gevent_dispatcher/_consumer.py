@@ -200,7 +200,8 @@ class Consumer:
         given back at once.
 
         Args:
-            timeout: seconds; None takes `close_timeout`.
+            timeout: seconds; None takes `close_timeout`, within which calls that wait for messages end. One that takes
+                longer is cut off, and what it might have brought comes again after its lease.
         """
         seconds = self._config.close_timeout if timeout is None else timeout
         self._deadline = min(self._deadline, monotonic() + seconds)

@@ -131,7 +131,7 @@ class Receivers:
         self._asking: set[Any] = set()
         self._asked_for = 0  # messages, by calls that are under way
         self._is_stopped = False
-        self._error: QueueUnusable | None = None
+        self._error: Exception | None = None
         self.greenlets: set[Any] = set()
 
     def start(self) -> None:
@@ -157,6 +157,7 @@ class Receivers:
 
         Raises:
             QueueUnusable: what is there is not a queue.
+            Exception: what one of them met besides, that no queue should raise.
         """
         if self._error is not None:
             raise self._error
@@ -165,9 +166,16 @@ class Receivers:
     # -- one of them ---------------------------------------------------------------------------------------------------
 
     def _start(self, work: Callable[[], None]) -> None:
-        greenlet = gevent.spawn(work)
+        greenlet = gevent.spawn(self._noting, work)
         self.greenlets.add(greenlet)
         greenlet.rawlink(self._ended)
+
+    def _noting(self, work: Callable[[], None]) -> None:
+        """What is raised is for whoever runs the consumer."""
+        try:
+            work()
+        except Exception as error:
+            self._error = error
 
     def _ended(self, greenlet: Any) -> None:
         self.greenlets.discard(greenlet)
@@ -178,8 +186,6 @@ class Receivers:
         while not self._is_stopped:
             news, begin = self._bell.listen(), monotonic()
             messages = self._ask()
-            if self._error is not None:
-                return
             if messages:
                 self._get_help(len(messages))
                 continue
@@ -210,9 +216,8 @@ class Receivers:
         self._asked_for += most
         try:
             messages = self._received(most)
-        except QueueUnusable as error:
-            self._error = error
-            return None
+        except QueueUnusable:
+            raise
         except QueueError as error:
             self._patience.failed(error)
             return None

@@ -274,6 +274,22 @@ def test_it_runs_until_the_queue_is_empty(queue: OpenQueue, recipe: SqliteQueue)
     assert consumer.stats().acked == 25
 
 
+def test_what_a_queue_should_not_raise_is_for_whoever_runs_the_consumer() -> None:
+    class Broken:
+        def open(self) -> Broken:
+            return self
+
+        def receive(self, most: int, lease: float) -> list[Any]:
+            raise ZeroDivisionError("a mistake")
+
+        def close(self) -> None:
+            pass
+
+    broken: Any = Broken()
+    with gevent.Timeout(10), pytest.raises(ZeroDivisionError, match="a mistake"):
+        Consumer(broken, proxy="").run()
+
+
 def test_until_empty_does_not_wait_for_ever_for_a_queue_that_is_away(queue: OpenQueue) -> None:
     consumer = Consumer(Moody(queue, 1_000), proxy="", poll_interval=0.02)
     with gevent.Timeout(20):
