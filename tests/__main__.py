@@ -7,41 +7,52 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import IO, NamedTuple, Sequence
+from typing import NamedTuple, Sequence
 
 _HERE = Path(__file__).resolve().parent
 # Much of the time is waiting, so that one process more than there are cores keeps them all busy.
 _PROCESSES = min((os.cpu_count() or 1) + 1, 6)
+# Portions for each of them: enough to end together, few enough to start seldom.
+_PORTIONS = 4
 # What takes long, in seconds, so that it is begun first and shared out evenly. It need not be exact.
 _SECONDS = {
     "test_lifetimes": 80,
-    "test_mixtures": 55,
-    "test_outcomes": 40,
+    "test_mixtures": 70,
+    "test_outcomes": 45,
+    "test_page": 40,
     "test_endpoints": 40,
+    "test_sdk_forks": 40,
+    "test_doctor": 35,
+    "test_sqs_delivery": 35,
+    "test_examples_servers": 30,
     "test_benchmarks": 25,
     "test_commands_crashes": 25,
     "test_exit": 25,
-    "test_sdk_forks": 40,
-    "test_doctor": 35,
+    "test_queue_sqs": 25,
+    "test_aws_lambda": 20,
+    "test_commands_sqs": 20,
+    "test_demo": 20,
     "test_examples": 20,
-    "test_time": 20,
-    "test_spool": 20,
     "test_interruptions": 20,
+    "test_prometheus_servers": 20,
+    "test_spool": 20,
+    "test_time": 20,
 }
 _OTHERS = 5
 
 
-class Share(NamedTuple):
-    """The files of one process, and where its output goes."""
+class Ended(NamedTuple):
+    """One portion's files, its exit code, and what it said."""
 
-    process: subprocess.Popen[bytes]
-    output: IO[bytes]
     names: list[str]
+    code: int
+    said: str
 
 
-def shares(names: Sequence[str], count: int) -> list[list[str]]:
-    """Share names out: the longest first, each to whoever has least to do."""
+def portions(names: Sequence[str], count: int) -> list[list[str]]:
+    """Share names out: the longest first, each to the portion that has least to do."""
     parts: list[list[str]] = [[] for _ in range(count)]
     for name in sorted(names, key=lambda name: (-_weight(name), name)):
         min(parts, key=lambda part: sum(map(_weight, part))).append(name)
@@ -53,7 +64,7 @@ def _weight(name: str) -> int:
 
 
 def main(options: Sequence[str]) -> int:
-    """Run all files, and print what each process said as it ends.
+    """Run all files, and tell of each portion as it ends.
 
     Args:
         options: of pytest.
@@ -62,36 +73,38 @@ def main(options: Sequence[str]) -> int:
         1 when anything failed, else 0.
     """
     started = time.monotonic()
-    parts = shares([path.stem for path in _HERE.glob("test_*.py")], _PROCESSES)
-    running = [_start(part, options) for part in parts]
-    codes: list[int] = []
-    try:
-        for share in running:
-            codes.append(share.process.wait())
-            _tell(share)
-    finally:
-        for share in running:
-            share.process.kill()
-            share.process.wait()
-            share.output.close()
-    print(f"{len(parts)} processes, {time.monotonic() - started:.0f} s: {'failed' if any(codes) else 'all passed'}")
-    return int(any(codes))
+    parts = portions([path.stem for path in _HERE.glob("test_*.py")], _PROCESSES * _PORTIONS)
+    failed: list[Ended] = []
+    running: set[subprocess.Popen[bytes]] = set()
+    with ThreadPoolExecutor(_PROCESSES) as pool:
+        waiting = [pool.submit(_run, part, options, running) for part in parts]
+        try:
+            for number, future in enumerate(as_completed(waiting), 1):
+                ended = future.result()
+                failed += [ended] if ended.code else []
+                print(f"[{number}/{len(parts)}] {' '.join(ended.names)}: {ended.said.splitlines()[-1]}", flush=True)
+        finally:
+            for future in waiting:
+                future.cancel()
+            for process in list(running):
+                process.terminate()
+    for ended in failed:
+        print(f"\n== {' '.join(ended.names)}\n{ended.said}")
+    print(f"{time.monotonic() - started:.0f} s: {f'{len(failed)} portions failed' if failed else 'all passed'}")
+    return int(bool(failed))
 
 
-def _start(part: list[str], options: Sequence[str]) -> Share:
-    output = tempfile.TemporaryFile()  # noqa: SIM115  # closed by main
+def _run(part: list[str], options: Sequence[str], running: set[subprocess.Popen[bytes]]) -> Ended:
     files = [str(_HERE / f"{name}.py") for name in part]
-    # The cache of what failed last is one file.
+    # What failed last is remembered in one place, for which they would compete.
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *files]
-    process = subprocess.Popen(command, cwd=_HERE.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    return Share(process, output, part)
-
-
-def _tell(share: Share) -> None:
-    share.output.seek(0)
-    print(f"== {', '.join(share.names)}", flush=True)
-    sys.stdout.flush()
-    print(share.output.read().decode("utf-8", "replace"), flush=True)
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, cwd=_HERE.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        running.add(process)
+        code = process.wait()
+        running.discard(process)
+        output.seek(0)
+        return Ended(part, code, output.read().decode("utf-8", "replace").rstrip() or "said nothing")
 
 
 if __name__ == "__main__":
