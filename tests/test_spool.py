@@ -161,7 +161,7 @@ def test_a_spool_that_cannot_be_used_costs_what_it_would_have_saved(
     mood.is_well = False
     dispatcher = make(spool=place)
     dispatch(dispatcher, server.url, names(50))
-    assert not dispatcher.close(0.5)
+    assert not dispatcher.close(2)
     assert dispatcher.stats().dropped["closed"] == 50
     assert "cannot spool 50 events" in caplog.text
     if trouble == "foreign":
@@ -229,7 +229,7 @@ def test_in_flight_at_the_end_is_stored_not_lost(make: Maker) -> None:
         dispatcher = make(batch_size=1, flush_interval=0)
         dispatch(dispatcher, server.url("v1/events"), names(20))
         wait_until(lambda: len(server.received) == 5)
-        dispatcher.close(0.5)
+        dispatcher.close(2)
         assert (dispatcher.stats().spooled, dispatcher.stats().dropped["closed"]) == (20, 0)
 
 
@@ -261,7 +261,7 @@ def test_nothing_of_the_payload_is_said(
     mood.is_well = False
     dispatcher = make()
     dispatch(dispatcher, server.url, ["secret"])
-    dispatcher.close(0.5)
+    dispatcher.close(2)
     assert "secret" not in caplog.text
 
 
@@ -291,7 +291,7 @@ def test_a_fork_while_the_spool_is_delivered_doubles_nothing(mood: Mood, server:
     mood.is_well = False
     first = GeventEventDispatcher(proxy="", spool=tmp_path / "spool.db", batch_size=5)
     dispatch(first, server.url, names(100))
-    first.close(0.5)
+    first.close(2)
     mood.is_well = True
     mood.latency = 0.05
     script = [sys.executable, "-c", _FORKS_WHILE_IT_READS, server.url, str(tmp_path / "spool.db")]
