@@ -56,7 +56,10 @@ setup(
         "examples": EXAMPLES,
         # What the benchmarks compare with, and draw with; they name what is missing and go on.
         "bench": [*EXAMPLES, *BENCH],
-        "test": [*EXAMPLES, *FAST, *PYTEST, *SQS, "moto[server]>=4", *TEST, "celery>=5", "django>=3.2", "huey>=2"],
+        "test": [
+            *(*EXAMPLES, *FAST, *PYTEST, *SQS, "moto[server]>=4", *TEST, "celery>=5", "django>=3.2", "huey>=2"),
+            "grequests>=0.6",  # what some come from: examples/MIGRATION.md
+        ],
     },
     classifiers=[
         "Development Status :: 4 - Beta",

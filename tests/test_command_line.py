@@ -19,7 +19,6 @@ from gevent_dispatcher import __version__
 from gevent_dispatcher.collector import Collector
 from gevent_dispatcher.commands._main import main
 from tests.commands import PATIENCE, QueueFile, Terminal, environ, run, start
-from tests.lifetimes._processes import ROOT
 from tests.waiting import wait_until
 
 SCRIPT = Path(sys.executable).with_name("gevent-dispatcher")
@@ -131,19 +130,6 @@ def test_the_help_names_every_command_and_each_has_help_of_its_own() -> None:
         assert done.code == 0
         assert done.output.startswith(f"usage: python -m gevent_dispatcher {command} ")
         assert f"\n  python -m gevent_dispatcher {command}" in done.output
-
-
-def test_the_readme_names_commands_and_options_that_are_there() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    calls = re.findall(r"(?:python -m gevent_dispatcher|gevent-dispatcher) ([a-z][^`\n#&]*)", readme)
-    assert {each.split()[0] for each in calls} <= set(COMMANDS)
-    assert set(re.findall(r"^\| `([a-z]+)` \|", readme, re.M)) >= set(COMMANDS)
-    helps: dict[str, str] = {}
-    for words in map(str.split, calls):
-        command = " ".join(words[: 2 if words[0] == "queue" else 1])
-        helps.setdefault(command, called(*command.split(), "--help").output)
-        for option in (each.split("=")[0] for each in words if each.startswith("--")):
-            assert option in helps[command] or command == "doctor", " ".join(words)
 
 
 def test_without_a_command_it_teaches_and_did_nothing() -> None:

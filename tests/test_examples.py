@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,36 +89,3 @@ class TestShop:
         flask_app.send_events_to("http://127.0.0.1:1/v1/events")
         flask_app.create_app(client).test_client().get("/checkout?user=alice")
         assert [each.url for each in recorder.events] == ["http://127.0.0.1:1/v1/events"] * 2
-
-
-def fenced(language: str, first_line: str) -> str:
-    """The README's block of code that begins with a line."""
-    blocks = (ROOT / "README.md").read_text(encoding="utf-8").split(f"```{language}\n")[1:]
-    (found,) = [block.split("```")[0] for block in blocks if block.startswith(first_line)]
-    return found
-
-
-class TestTesting:
-    """How an application is tested, as its reader does it: in an unpatched process."""
-
-    def run(self, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLES), *filter(None, map(str, sys.path))])}
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-        return subprocess.run(
-            command, env=environ, cwd=str(directory), capture_output=True, text=True, timeout=100, check=False
-        )
-
-    def test_the_example_passes(self) -> None:
-        done = self.run(EXAMPLES, "test_checkout.py")
-        assert done.returncode == 0, done.stdout
-        assert "5 passed" in done.stdout
-
-    def test_the_readmes_test_passes_and_its_failure_is_what_it_says(self, tmp_path: Path) -> None:
-        (tmp_path / "conftest.py").write_text(fenced("python", "# conftest.py"))
-        good = fenced("python", "# test_checkout.py")
-        (tmp_path / "test_checkout.py").write_text(good)
-        (tmp_path / "test_wrong.py").write_text(good.replace(", revenue=4200, times=1", ", revenue=4100"))
-        done = self.run(tmp_path)
-        assert "1 failed, 1 passed" in done.stdout, done.stdout
-        said = [line[2:].strip() for line in done.stdout.splitlines() if line.startswith("E ")]
-        assert said[:4] == [line.strip() for line in fenced("text", "AssertionError").splitlines()]

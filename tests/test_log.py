@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import logging
-import re
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -25,11 +24,11 @@ from gevent_dispatcher import (
 from gevent_dispatcher._log import about
 from gevent_dispatcher.collector import Collector
 from gevent_dispatcher.testing import NO_ANSWER, FakeTransport
+from tests.documents import first_cells
 from tests.events import LogEvent, log_event, visitor
 from tests.waiting import wait_until
 
 PACKAGE = Path(gevent_dispatcher.__file__).parent
-README = Path(__file__).parent.parent / "README.md"
 METHODS = {"debug", "info", "warning", "error", "critical", "exception", "log"}
 SECRET = "payload-secret"
 
@@ -299,12 +298,8 @@ def named_in_code() -> set[str]:
     return {node.args[0].value for node in calls if getattr(node.func, "id", "") == "about"}  # type: ignore[attr-defined]
 
 
-def test_the_readme_lists_every_name() -> None:
-    section = README.read_text(encoding="utf-8").split("\n### Logs\n")[1].split("\n#")[0]
-    listed = {
-        name for row in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", section, re.M) for name in re.findall(r"\w+", row)
-    }
-    assert listed == named_in_code()
+def test_the_table_lists_every_name() -> None:
+    assert first_cells("examples/OPERATING.md", "event") == named_in_code()
 
 
 def test_there_is_one_logger() -> None:

@@ -25,7 +25,8 @@ def test_there_is_as_much_test_as_code() -> None:
 
 
 def test_a_function_is_measured_from_its_decorator_to_its_end(tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_text("# why\n\n@property\ndef outer(self):\n    def inner():\n        pass\n\n    return inner\n")
+    code = "# why\n\n@property\ndef outer(self):\n    def inner():\n        pass\n\n    return inner\n"
+    (tmp_path / "a.py").write_text(code)
     (path,) = measure.files(tmp_path)
     assert [(each.name, each.lines) for each in measure.functions(path)] == [("outer", 6), ("inner", 2)]
     assert measure.code_lines(path) == 5
