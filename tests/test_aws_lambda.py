@@ -17,9 +17,9 @@ from gevent_dispatcher import HttpTransport, aws_lambda
 from gevent_dispatcher._consumer import EVENT_API
 from gevent_dispatcher.aws_lambda import BatchFailed, Handler, make_handler
 from gevent_dispatcher.aws_lambda._environment import settings_of
-from gevent_dispatcher.aws_lambda._records import Letter, RecordQueue, records_of
+from gevent_dispatcher.aws_lambda._records import RecordQueue, records_of
 from gevent_dispatcher.queues import LegacyFormat
-from gevent_dispatcher.queues._message import decode
+from gevent_dispatcher.queues._message import Letter, decode
 from tests.events import params, visitor
 from tests.hostile import HostileProcess, HostileServer
 from tests.hostile.ports import refusing_port

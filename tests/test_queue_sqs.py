@@ -27,11 +27,10 @@ from gevent_dispatcher.queues import (
     QueueUncertain,
     QueueUnusable,
 )
-from gevent_dispatcher.queues._message import decode, encode, size_of
+from gevent_dispatcher.queues._message import Letter, decode, encode, size_of
 from gevent_dispatcher.queues.sqs import DeadLetters, SqsQueue
 from gevent_dispatcher.queues.sqs._batch import how_many, portions, texts_of
 from gevent_dispatcher.queues.sqs._faults import explain
-from gevent_dispatcher.queues.sqs._letters import Letter
 from tests.commands import environ
 from tests.lifetimes._processes import ROOT
 from tests.queues import request

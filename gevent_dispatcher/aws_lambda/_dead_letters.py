@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any, Sequence
 
 from gevent_dispatcher._log import about, logger
-from gevent_dispatcher.aws_lambda._records import Letter
+from gevent_dispatcher.queues._message import Letter
 
 _SQS = "gevent_dispatcher.queues.sqs"
 
@@ -36,7 +36,7 @@ class SqsDeadLetters:
         """Store letters, and tell the numbers of those that are not stored."""
         if self._opened is None or self._pid != os.getpid():
             self._opened, self._pid = self._recipe.open(), os.getpid()
-        problems = self._opened.bury([self._as_sqs(letter) for letter in letters])
+        problems = self._opened.bury(letters)
         for problem in {str(each) for each in problems if each is not None}:
             logger.warning(
                 "some dead letters were not stored: %s",
@@ -44,6 +44,3 @@ class SqsDeadLetters:
                 extra=about("dead_letters_not_stored", problem=problem),
             )
         return [at for at, problem in enumerate(problems) if problem is not None]
-
-    def _as_sqs(self, letter: Letter) -> Any:
-        return import_module(f"{_SQS}._letters").Letter(*letter)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, Sequence
 
 from gevent_dispatcher._event import Request
 from gevent_dispatcher.queues import LegacyFormat, Message
-from gevent_dispatcher.queues._message import decode, encode
+from gevent_dispatcher.queues._message import Letter, decode, encode
 
 _SOURCE = "aws:sqs"
 _FIFO = ".fifo"
@@ -77,24 +77,6 @@ def _with_attributes(id: str, found: dict[Any, Any], attributes: dict[Any, Any])
 
 def _number(text: object) -> int:
     return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= 18 else 0
-
-
-class Letter(NamedTuple):
-    """A message that cannot be delivered, or what is left of one.
-
-    Attributes:
-        text: as it came, or as it would have come.
-        reason: why.
-        events: how many it holds, as far as that is known.
-        received: how often it was received.
-        put_at: when it was first put, in seconds since the epoch.
-    """
-
-    text: str
-    reason: str
-    events: int
-    received: int
-    put_at: float
 
 
 class DeadLetters(Protocol):

@@ -36,6 +36,24 @@ _CARRIED = re.compile(r"(accept|content-type|user-agent|x-optimizely-.*)\Z", re.
 _SECRET = re.compile(r"auth|cookie|key|passw|secret|session|token", re.IGNORECASE)
 
 
+class Letter(NamedTuple):
+    """What is to be buried: a message that cannot be delivered, or what is left of one.
+
+    Attributes:
+        text: as it came, or as it would have come.
+        reason: why.
+        events: how many it holds, as far as that is known.
+        received: how often it was received.
+        put_at: when it was first put, in seconds since the epoch.
+    """
+
+    text: str
+    reason: str
+    events: int = 1
+    received: int = 1
+    put_at: float = 0.0
+
+
 def is_carried(header: str) -> bool:
     """Whether a header goes into messages, by its name."""
     return bool(_CARRIED.match(header)) and not _SECRET.search(header)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import time
 from functools import partial
-from typing import Any, Iterator, Mapping, NamedTuple, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 from gevent_dispatcher.queues._legacy import LegacyFormat
 from gevent_dispatcher.queues._limits import DEFAULT_TIMEOUT
-from gevent_dispatcher.queues._message import decode
+from gevent_dispatcher.queues._message import Letter, decode
 from gevent_dispatcher.queues._protocol import DeadLetter, QueueError, Refusal
 from gevent_dispatcher.queues.sqs._client import Client
 from gevent_dispatcher.queues.sqs._outbox import Outbox, Parcel
@@ -23,24 +23,6 @@ _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BY_SQS = "moved by the queue's redrive policy"
 # How long a letter is out of the others' sight while it is looked at, in seconds.
 LOOK = 60
-
-
-class Letter(NamedTuple):
-    """What is to be buried.
-
-    Attributes:
-        text: the message as it was.
-        reason: why.
-        events: how many it holds, as far as that is known.
-        received: how often it was received.
-        put_at: when it was first put, in seconds since the epoch.
-    """
-
-    text: str
-    reason: str
-    events: int = 1
-    received: int = 1
-    put_at: float = 0.0
 
 
 def parcel_of(letter: Letter, died_at: float) -> Parcel:

@@ -11,7 +11,7 @@ from gevent_dispatcher._event import Request
 from gevent_dispatcher._log import about, logger
 from gevent_dispatcher._notices import Repeats
 from gevent_dispatcher.queues import _limits
-from gevent_dispatcher.queues._message import decode, encode, left_out
+from gevent_dispatcher.queues._message import Letter, decode, encode, left_out
 from gevent_dispatcher.queues._protocol import (
     DeadLetter,
     Message,
@@ -26,7 +26,7 @@ from gevent_dispatcher.queues._protocol import (
 from gevent_dispatcher.queues.sqs._batch import MOST_ENTRIES, portions, texts_of
 from gevent_dispatcher.queues.sqs._client import Client
 from gevent_dispatcher.queues.sqs._faults import failed_of
-from gevent_dispatcher.queues.sqs._letters import Letter, Letters, letter_of
+from gevent_dispatcher.queues.sqs._letters import Letters, letter_of
 from gevent_dispatcher.queues.sqs._outbox import Outbox, Parcel
 from gevent_dispatcher.queues.sqs._settings import (
     ATTRIBUTE_BYTES,
