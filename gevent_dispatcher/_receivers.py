@@ -128,7 +128,6 @@ class Receivers:
         self._wait = longest if is_over is None else min(longest, _LAST_LOOK)
         self._most = polls if isinstance(polls, int) and is_over is None else 1
         self._patience = Patience("receive from", repeats)
-        self._asking: set[Any] = set()
         self._asked_for = 0  # messages, by calls that are under way
         self._is_stopped = False
         self._error: Exception | None = None

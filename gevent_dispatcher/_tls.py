@@ -35,6 +35,11 @@ class Context:
             setattr(self._native, name, value)
 
     def wrap_socket(self, sock: Any, server_hostname: str | None = None, **options: Any) -> Any:
+        """Speak TLS on a gevent socket that is connected; it is closed when that fails.
+
+        Raises:
+            OSError: the other side is gone, or its certificate is not to be trusted.
+        """
         name = server_hostname or self._host
         sock.getpeername()  # raises when the other side is gone; gevent's class would leave the socket open then
         options["do_handshake_on_connect"] = False
