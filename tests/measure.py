@@ -11,9 +11,10 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Iterator, NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "gevent_dispatcher"
-TESTS = ROOT / "tests"
+import gevent_dispatcher
+
+PACKAGE = Path(gevent_dispatcher.__file__).resolve().parent
+TESTS = Path(__file__).resolve().parent
 # What fits on a screen; nine functions in ten are to be shorter.
 LONG = 28
 
@@ -64,7 +65,7 @@ def main() -> None:
     print(f"lines of code: {code} of the package, {test_code} of its tests: 1 to {test_code / code:.2f}")
     print("longest functions:")
     for each in found[:-6:-1]:
-        print(f"  {each.lines} lines: {each.name} in {each.path.relative_to(ROOT)}")
+        print(f"  {each.lines} lines: {each.name} in {each.path.relative_to(PACKAGE.parent)}")
 
 
 if __name__ == "__main__":

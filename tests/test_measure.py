@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import median
 
+from tests import __main__ as suite
 from tests import measure
 
 
@@ -30,3 +31,7 @@ def test_a_function_is_measured_from_its_decorator_to_its_end(tmp_path: Path) ->
     (path,) = measure.files(tmp_path)
     assert [(each.name, each.lines) for each in measure.functions(path)] == [("outer", 6), ("inner", 2)]
     assert measure.code_lines(path) == 5
+
+
+def test_what_is_said_to_take_long_is_there() -> None:
+    assert set(suite._SECONDS) <= {path.stem for path in measure.files(measure.TESTS)}
