@@ -34,7 +34,7 @@ _SECONDS = {
     "test_aws_lambda": 20,
     "test_commands_sqs": 20,
     "test_commands_demo": 20,
-    "test_readme": 20,
+    "test_readme": 25,
     "test_interruptions": 20,
     "test_prometheus_servers": 20,
     "test_spool": 20,

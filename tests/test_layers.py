@@ -207,12 +207,16 @@ def test_the_pure_parts_of_the_collector_know_no_clock_and_no_input_or_output(mo
     assert not roots & {*CLOCKS, "gevent"} - {"random"}  # which decides what fails is handed in
 
 
-def test_the_list_of_rooms_names_every_room() -> None:
+def test_the_list_of_rooms_names_every_room_on_its_floor() -> None:
     document = Path(__file__).parent.parent / "CONTRIBUTING.md"
     rooms = document.read_text(encoding="utf-8").split("```text\n")[1].split("```")[0]
-    rows = re.findall(r"^(?:L\d)? +((?:[\w/]+(?:\.py|/) )+) *\w", rooms, re.M)
-    names = [name.rstrip("/").replace(".py", "").replace("__init__", "") for row in rows for name in row.split()]
-    assert sorted(names) == sorted([*LAYERS, "queues/sqs"])
+    found: dict[str, int] = {}
+    layer = 0
+    for number, names in re.findall(r"^(?:L(\d))? +((?:[\w/]+(?:\.py|/) )+) *\w", rooms, re.M):
+        layer = int(number or layer)
+        found.update({name.rstrip("/").replace(".py", "").replace("__init__", ""): layer for name in names.split()})
+    assert found.pop("queues/sqs") == LAYERS["queues"]
+    assert found == LAYERS
 
 
 def test_there_is_no_cycle() -> None:
