@@ -1,11 +1,37 @@
 """The test process is patched, as the servers are that the library is made for."""
 
+from __future__ import annotations
+
 from gevent import monkey
 
 monkey.patch_all()
 
-from hypothesis import settings  # noqa: E402  # after the patch
+from typing import TYPE_CHECKING, Iterator  # noqa: E402  # after the patch, as all that follow
+
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+if TYPE_CHECKING:
+    from tests.sqs import Moto
 
 # A property is tried on a machine that may be busy: an example that takes longer than usual is no failure.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+@pytest.fixture(scope="module")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
+    """A server that speaks SQS."""
+    from tests.sqs import Moto  # needs botocore
+
+    with Moto(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture
+def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What clients sign with; they look for nothing else."""
+    from tests.sqs import ENVIRON
+
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)

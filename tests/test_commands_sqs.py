@@ -7,7 +7,7 @@ import random
 import signal
 from pathlib import Path
 from time import monotonic
-from typing import Any, Iterator
+from typing import Any
 
 import pytest
 
@@ -24,12 +24,6 @@ MAX_HELD, LEASE = 10, 3
 # Of two calls at once, the server may give the same message to both: SQS may do so, too, but is not counted on here.
 ONE_POLL = ("--polls", "1")
 EVENTS_PER_MESSAGE = 5
-
-
-@pytest.fixture(scope="module")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
-    with Moto(tmp_path_factory.mktemp("moto")) as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Iterator
+from typing import Any
 
 import gevent
 import pytest
@@ -14,19 +14,9 @@ from gevent_dispatcher.queues.sqs import SqsQueue
 from tests.events import params, visitor
 from tests.lambda_events import message
 from tests.picky import PickyServer
-from tests.sqs import ENVIRON, REGION, Moto
+from tests.sqs import REGION, Moto
 
-
-@pytest.fixture(scope="module")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
-    with Moto(tmp_path_factory.mktemp("moto")) as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in ENVIRON.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("aws_credentials")
 
 
 def of_the_reference(made: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import botocore.exceptions
 import gevent
@@ -37,20 +37,10 @@ from tests.queues import request
 from tests.sqs import ENVIRON, REGION, Moto, Recording, client_error, failing, opened
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("aws_credentials")
+
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/events"
 DEAD = "https://sqs.eu-west-1.amazonaws.com/123456789012/dead"
-
-
-@pytest.fixture(scope="module")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
-    with Moto(tmp_path_factory.mktemp("moto")) as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in ENVIRON.items():
-        monkeypatch.setenv(name, value)
 
 
 def several(*visitors: bytes) -> Request:

@@ -37,16 +37,14 @@ FILES = [block for block in documents.blocks("python") if block.file]
 # -- snippets ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def sqs_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture
+def sqs_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A queue of a server that speaks SQS."""
     pytest.importorskip("botocore")
-    from tests.sqs import ENVIRON, REGION, Moto
-
-    with pytest.MonkeyPatch.context() as patch, Moto(tmp_path_factory.mktemp("moto")) as server:
-        for name, value in {**ENVIRON, "AWS_DEFAULT_REGION": REGION}.items():
-            patch.setenv(name, value)
-        yield server.queue()
+    server = request.getfixturevalue("moto")
+    request.getfixturevalue("aws_credentials")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    return str(server.queue())
 
 
 @pytest.fixture

@@ -17,8 +17,10 @@ from tests.commands import request
 from tests.events import log_event, visitor
 from tests.hostile import HostileServer, refusing_port
 from tests.picky import Gate, PickyServer
-from tests.sqs import ENVIRON, REGION, Moto, Recording, client_error, failing
+from tests.sqs import REGION, Moto, Recording, client_error, failing
 from tests.waiting import wait_until
+
+pytestmark = pytest.mark.usefixtures("aws_credentials")
 
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/events"
 EVENTS = "https://events.example/v1/events"
@@ -26,18 +28,6 @@ EVENTS = "https://events.example/v1/events"
 ONE_POLL = 1
 
 Runner = Callable[..., Consumer]
-
-
-@pytest.fixture(scope="module")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
-    with Moto(tmp_path_factory.mktemp("moto")) as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in ENVIRON.items():
-        monkeypatch.setenv(name, value)
 
 
 def assert_whole(dispatcher: GeventEventDispatcher) -> None:
