@@ -1,0 +1,66 @@
+"""The command that runs the SDK's own tests with ours: what it takes for a failure, on tests of a handful of lines."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+_HEAD = """
+import unittest
+from optimizely import optimizely
+from optimizely.event.event_processor import BatchEventProcessor
+
+class OptimizelyTest(unittest.TestCase):
+"""
+
+FINE = """
+    def test_the_clients_processor_takes_its_events(self):
+        client = optimizely.Optimizely("{}", skip_json_validation=True)
+        self.assertIsInstance(client.event_processor, BatchEventProcessor)
+        client.event_processor.stop()
+"""
+BROKEN_WITH_OURS = """
+    def test_there_is_a_thread(self):
+        processor = BatchEventProcessor(None, None, False)
+        self.assertFalse(processor.is_running)
+"""
+BROKEN = """
+    def test_nonsense(self):
+        self.assertEqual(1, 2)
+"""
+
+
+def suite(*arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "tests.sdk_suite", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def checkout(tmp_path: Path, body: str) -> str:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "__init__.py").touch()
+    (tmp_path / "tests" / "test_optimizely.py").write_text(_HEAD + body)
+    return str(tmp_path)
+
+
+def test_what_fails_only_with_ours_is_a_failure(tmp_path: Path) -> None:
+    ended, output = suite("--tests", checkout(tmp_path, FINE + BROKEN + BROKEN_WITH_OURS))
+    words = ["3 tests, 1 passed", "1 failed with the built-in ones, too", "1 failed with ours alone", "is_running"]
+    assert [each for each in words if each not in output] == [], output
+    assert ended == 1
+
+
+def test_tests_that_cannot_be_fetched_are_skipped_with_the_reason(tmp_path: Path) -> None:
+    ended, output = suite("--git", f"file://{tmp_path}/nothing", "--sdk", "5.7.0")
+    assert ended == 0
+    assert "skipped: the tests of SDK 5.7.0 could not be fetched" in output
+    assert "--tests" in output
+
+
+def test_a_directory_without_them_is_told(tmp_path: Path) -> None:
+    ended, output = suite("--tests", str(tmp_path))
+    assert ended == 2
+    assert "no checkout of the SDK's repository" in output
