@@ -125,6 +125,32 @@ def test_a_damaged_file_is_an_error_and_works_again_once_it_is_moved_away(
     queue.close()
 
 
+def test_a_file_cut_within_its_last_page_is_not_taken_for_a_whole_one(path: Path) -> None:
+    fill(path, 40)
+    os.truncate(path, path.stat().st_size - 1_000)
+    before = path.read_bytes()
+    queue = SqliteQueue(path).open()
+    with pytest.raises(QueueUnusable, match="cut short"):
+        drain(queue)
+    queue.close()
+    assert path.read_bytes() == before
+
+
+def test_a_message_whose_body_is_gone_is_a_dead_letter(path: Path) -> None:
+    fill(path, 3)
+    with sqlite3.connect(path) as other:
+        other.execute("DELETE FROM body WHERE id = 2")
+    other.close()
+    queue = SqliteQueue(path).open()
+    assert drain(queue) == 2
+    [letter] = queue.dead()
+    assert (letter.reason, letter.request) == ("its body is missing from the file", None)
+    assert queue.status().waiting == 0
+    assert queue.requeue() == 1
+    assert drain(queue) == 0
+    queue.close()
+
+
 def test_damage_while_in_use_is_an_error(path: Path) -> None:
     fill(path)
     queue = SqliteQueue(path).open()

@@ -156,6 +156,7 @@ def _text(data: bytes) -> str:
 
 def _settle(connection: sqlite3.Connection, path: str, retry: Retry) -> None:
     version = _look_up_version(connection, path)
+    _check_whole(connection, path)
     mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
     if mode != "wal":
         raise QueueUnusable(f"{path} cannot have a write-ahead log there: its journal stays {mode!r}")
@@ -163,6 +164,19 @@ def _settle(connection: sqlite3.Connection, path: str, retry: Retry) -> None:
         connection.execute(setting)
     if version == 0:
         _create(connection, path)
+
+
+def _check_whole(connection: sqlite3.Connection, path: str) -> None:
+    """SQLite takes the rest of a page that is cut short for zeros, and so for no rows.
+
+    With a log beside the file, such a page may be one whose writing a power failure has ended: the log has it whole.
+    """
+    size = os.stat(path).st_size
+    with suppress(FileNotFoundError):
+        if os.stat(f"{path}-wal").st_size:
+            return
+    if size % _pragma(connection, "page_size"):
+        raise QueueUnusable(f"{path} is corrupt: it was cut short. Move it away to go on with a new one")
 
 
 def _settings() -> Iterator[str]:

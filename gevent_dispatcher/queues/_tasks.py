@@ -58,8 +58,8 @@ def has_ready(connection: sqlite3.Connection, now: float) -> bool:
 def receive(connection: sqlite3.Connection, now: float, most: int, lease: float, token: int) -> list[Message]:
     _follow_the_clock_back(connection, now)
     rows = connection.execute(
-        "SELECT id, data, received + 1, put_at, events, envelope FROM message JOIN body USING (id)"
-        " WHERE ready_at <= ? ORDER BY ready_at, id LIMIT ?",
+        "SELECT message.id, body.id IS NOT NULL, data, received + 1, put_at, events, envelope"
+        " FROM message LEFT JOIN body USING (id) WHERE ready_at <= ? ORDER BY ready_at, message.id LIMIT ?",
         (now, most),
     ).fetchall()
     connection.executemany(
@@ -75,16 +75,23 @@ def _follow_the_clock_back(connection: sqlite3.Connection, now: float) -> None:
 
 
 def _message(
-    connection: sqlite3.Connection, now: float, row: tuple[int, bytes | None, int, float, int, str], token: int
+    connection: sqlite3.Connection, now: float, row: tuple[int, int, bytes | None, int, float, int, str], token: int
 ) -> Iterable[Message]:
-    id, data, received, put_at, events, envelope = row
+    id, has_body, data, received, put_at, events, envelope = row
     receipt = Receipt(id, token)
     try:
-        request = decode(Record(envelope, data, events))
+        request = _decoded(has_body, Record(envelope, data, events))
     except ValueError as error:
         bury(connection, now, [receipt], str(error))
         return
     yield Message(str(receipt), request, received, put_at)
+
+
+def _decoded(has_body: int, record: Record) -> Request:
+    """In a damaged file the row of a body may be missing; its message must not wait for ever without being seen."""
+    if not has_body:
+        raise ValueError("its body is missing from the file")
+    return decode(record)
 
 
 def extend(connection: sqlite3.Connection, now: float, receipts: Sequence[Receipt], lease: float) -> list[Receipt]:
@@ -146,18 +153,18 @@ def _stale(
 
 def dead(connection: sqlite3.Connection, now: float, limit: int) -> list[DeadLetter]:
     rows = connection.execute(
-        "SELECT id, reason, died_at, data, events, envelope, put_at FROM dead JOIN body USING (id)"
-        " ORDER BY died_at, id LIMIT ?",
+        "SELECT dead.id, reason, died_at, body.id IS NOT NULL, data, events, envelope, put_at"
+        " FROM dead LEFT JOIN body USING (id) ORDER BY died_at, dead.id LIMIT ?",
         (limit,),
     )
     return [_letter(*row) for row in rows]
 
 
 def _letter(
-    id: int, reason: str, died_at: float, data: bytes | None, events: int, envelope: str, put_at: float
+    id: int, reason: str, died_at: float, has_body: int, data: bytes | None, events: int, envelope: str, put_at: float
 ) -> DeadLetter:
     try:
-        request = decode(Record(envelope, data, events))
+        request = _decoded(has_body, Record(envelope, data, events))
     except ValueError:  # the reason says so
         request = None
     return DeadLetter(str(id), reason, died_at, request, events, put_at)
