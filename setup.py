@@ -25,6 +25,8 @@ EXAMPLES = [*SDK, "flask>=1.1", "gunicorn[gevent]>=20", *PROGRESS, *METRICS]
 BENCH = ["launchdarkly-server-sdk>=9", "matplotlib>=3", "orjson>=3", "requests>=2", "sentry-sdk>=2", "trustme>=1"]
 # What Lambda's Python runtime is made of, where it need not be built.
 LAMBDA = ['awslambdaric>=2; python_version >= "3.9" and sys_platform == "linux" and platform_machine == "x86_64"']
+# Chooses the bytes of tests.fuzz by what they reach; it has wheels for Linux.
+FUZZ = ['atheris>=2.3; python_version >= "3.11" and sys_platform == "linux"', "hypothesis>=6"]
 TEST = ["pytest>=7", "pytest-timeout>=2", "hypothesis>=6", "trustme>=1", "requests>=2", "pyyaml>=6", *LAMBDA]
 
 setup(
@@ -53,6 +55,7 @@ setup(
         "progress": PROGRESS,
         # For the test of the collector's page, beside Debian's chromium and chromium-driver.
         "browser": ["selenium>=4.11"],
+        "fuzz": FUZZ,
         "examples": EXAMPLES,
         # What the benchmarks compare with, and draw with; they name what is missing and go on.
         "bench": [*EXAMPLES, *BENCH],
