@@ -118,6 +118,12 @@ def test_a_failure_of_what_was_sent_before_it_opened_tells_nothing_new() -> None
     assert made.rests_until == 101.0
 
 
+def test_it_is_half_open_from_the_moment_that_its_rest_is_over() -> None:
+    made = opened()
+    assert made.state(100.9) is BreakerState.OPEN
+    assert made.state(101.0) is BreakerState.HALF_OPEN
+
+
 def test_a_probe_that_came_to_nothing_is_given_back() -> None:
     made = opened()
     made.unsent(made.sent())
@@ -128,7 +134,10 @@ def test_the_last_attempt_goes_at_once() -> None:
     made = opened()
     made.end_rest()
     assert made.permits(100.0, 0)
-    made.failed(100.0, made.sent())
+    probe = made.sent()
+    assert probe
+    assert not made.permits(100.0, 1)
+    made.failed(100.0, probe)
     assert not made.permits(100.0, 0)
     closed = breaker()
     closed.end_rest()

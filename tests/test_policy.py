@@ -9,7 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gevent_dispatcher._buffer import Buffer
+from gevent_dispatcher._config import Config
 from gevent_dispatcher._event import merge
+from gevent_dispatcher._lane import Batch
+from gevent_dispatcher._policy import Policy
 from gevent_dispatcher._retry import LONGEST_RETRY_AFTER, Answer
 from tests.world import EU, US, Endpoint, Sent, World, envelope
 
@@ -400,3 +404,23 @@ def test_whatever_an_endpoint_does_each_event_has_one_outcome(
     assert world.buffer.events == world.buffer.bytes == 0
     assert world.most_in_flight <= slots
     assert world.buffer.next_due(world.now) is None
+
+
+# -- rescue ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_what_is_taken_over_when_its_time_is_up_has_no_end_here(is_taken: bool) -> None:
+    config, chance = Config(delivery_timeout=10), random.Random(1).uniform
+    buffer = Buffer(config, chance)
+    lent: list[Batch] = []
+
+    def rescue(batch: Batch) -> bool:
+        lent.append(batch)
+        return is_taken
+
+    policy = Policy(config, buffer, chance, rescue)
+    buffer.add((envelope(), b"{}", 1, 3), lambda: 100.0)
+    ends = policy.expire(111.0)
+    assert len(lent) == 1
+    assert [(end.batch, end.reason) for end in ends] == ([] if is_taken else [(lent[0], "expired")])

@@ -14,6 +14,7 @@ from gevent_dispatcher._retry import (
     LONGEST_RETRY_AFTER,
     Answer,
     Verdict,
+    answer_problem,
     judge,
     may_be_the_events_fault,
     parse_retry_after,
@@ -61,6 +62,22 @@ def test_an_answer_reads_as_what_happened() -> None:
     assert str(Answer(error="timeout")) == "timeout"
 
 
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (Answer(), None),
+        (Answer(204, "5", "late"), None),
+        (None, "NoneType"),
+        ((204, None, ""), "tuple"),
+        (Answer("204"), "one whose status is str"),  # type: ignore[arg-type]  # as a careless transport might
+        (Answer(503, 5), "one whose retry_after is int"),  # type: ignore[arg-type]
+        (Answer(error=OSError()), "one whose error is OSError"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_answer_is_told(answer: object, problem: str | None) -> None:
+    assert answer_problem(answer) == problem
+
+
 bases = st.floats(0.001, 100)
 
 
@@ -91,6 +108,7 @@ def test_the_bound_doubles_with_each_attempt_up_to_the_maximum() -> None:
         ("9" * 400, LONGEST_RETRY_AFTER),
         (formatdate(NOW + 60, usegmt=True), 60.0),
         (formatdate(NOW - 60, usegmt=True), 0.0),
+        (formatdate(NOW + 7_260).replace("-0000", "+0200"), 60.0),
         (formatdate(NOW + 1e9, usegmt=True), LONGEST_RETRY_AFTER),
         (None, None),
         ("", None),
