@@ -15,6 +15,7 @@ from gevent_dispatcher.queues import (
     OpenQueue,
     QueueError,
     QueueFull,
+    QueueRefused,
     QueueUnavailable,
     QueueUncertain,
     QueueUnusable,
@@ -306,4 +307,4 @@ print(attempt(lambda: queue.put([request()])))
 
 
 def test_the_errors_are_one_small_tree() -> None:
-    assert QueueError.__subclasses__() == [QueueFull, QueueUnavailable, QueueUnusable]
+    assert QueueError.__subclasses__() == [QueueFull, QueueUnavailable, QueueUnusable, QueueRefused]
