@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Callable
 
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.targets import TARGETS
 
+ROOT = Path(__file__).resolve().parent.parent
 # A file is written for each of them.
 SLOW = ("sqlite",)
 QUICK = [target for name, target in TARGETS.items() if name not in SLOW]
@@ -26,3 +30,11 @@ def test_foreign_input_raises_nothing_else(target: Callable[[bytes], None], data
 @given(data=st.binary(min_size=3, max_size=8))
 def test_a_damaged_file_is_an_error_or_right(data: bytes) -> None:
     TARGETS["sqlite"](data)
+
+
+def test_without_atheris_the_command_says_what_to_install() -> None:
+    code = "import sys; sys.modules['atheris'] = None; from tests.fuzz.__main__ import main; sys.exit(main(['url']))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install 'gevent-dispatcher[fuzz]'" in done.stderr
