@@ -137,6 +137,26 @@ def test_a_file_cut_within_its_last_page_is_not_taken_for_a_whole_one(path: Path
     assert path.read_bytes() == before
 
 
+def test_a_schema_that_is_no_text_is_corrupt(path: Path) -> None:
+    fill(path, 1)
+    path.write_bytes(path.read_bytes().replace(b"ready_at REAL NOT NULL", b"ready_at REAL NOT \xff\xff\xff\xff", 1))
+    queue = SqliteQueue(path).open()
+    with pytest.raises(QueueUnusable, match="corrupt"):
+        queue.status()
+    queue.close()
+
+
+def test_a_number_that_has_become_something_else_is_no_other_error(path: Path) -> None:
+    fill(path, 2)
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE message SET put_at = 'yesterday', received = x'ff'")
+    other.close()
+    queue = SqliteQueue(path).open()
+    assert queue.status().oldest_age > 0
+    assert [(message.received, message.put_at) for message in queue.receive(10, 60)] == [(1, 0.0)] * 2
+    queue.close()
+
+
 def test_a_message_whose_body_is_gone_is_a_dead_letter(path: Path) -> None:
     fill(path, 3)
     with sqlite3.connect(path) as other:

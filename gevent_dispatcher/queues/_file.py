@@ -75,6 +75,11 @@ def explain(error: sqlite3.Error, path: str) -> QueueError:
     return QueueUnavailable(f"{path}: {text}")
 
 
+def corrupt(path: str) -> QueueError:
+    """What is told of a file that SQLite can say nothing readable about."""
+    return QueueUnusable(f"{path} is corrupt: its schema is no text. Move it away to go on with a new one")
+
+
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether another process holds a lock."""
     return "locked" in str(error)

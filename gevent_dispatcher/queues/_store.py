@@ -71,6 +71,9 @@ class Store:
             except sqlite3.Error as error:
                 self.close()
                 raise _file.explain(error, self._path) from error
+            except UnicodeDecodeError as error:  # sqlite3 would have told of a damaged schema, in that schema's words
+                self.close()
+                raise _file.corrupt(self._path) from error
             except QueueUnavailable as error:
                 if move:  # what was done first went with the file, wherever that is now
                     raise QueueUncertain(str(error)) from error

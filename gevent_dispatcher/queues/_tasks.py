@@ -17,6 +17,8 @@ from gevent_dispatcher.queues._record import Record, decode, encode
 
 # A message's row and its entries in two indexes, in bytes, beside envelope and body.
 _ROW_BYTES = 120
+# In a damaged file a number may have become something else.
+_PUT_AT = "coalesce(CAST(put_at AS REAL), 0.0)"
 
 
 def put(connection: sqlite3.Connection, now: float, requests: Sequence[Request], max_bytes: int) -> None:
@@ -58,7 +60,7 @@ def has_ready(connection: sqlite3.Connection, now: float) -> bool:
 def receive(connection: sqlite3.Connection, now: float, most: int, lease: float, token: int) -> list[Message]:
     _follow_the_clock_back(connection, now)
     rows = connection.execute(
-        "SELECT message.id, body.id IS NOT NULL, data, received + 1, put_at, events, envelope"
+        f"SELECT message.id, body.id IS NOT NULL, data, CAST(received AS INTEGER) + 1, {_PUT_AT}, events, envelope"
         " FROM message LEFT JOIN body USING (id) WHERE ready_at <= ? ORDER BY ready_at, message.id LIMIT ?",
         (now, most),
     ).fetchall()
@@ -153,7 +155,7 @@ def _stale(
 
 def dead(connection: sqlite3.Connection, now: float, limit: int) -> list[DeadLetter]:
     rows = connection.execute(
-        "SELECT dead.id, reason, died_at, body.id IS NOT NULL, data, events, envelope, put_at"
+        f"SELECT dead.id, reason, died_at, body.id IS NOT NULL, data, events, envelope, {_PUT_AT}"
         " FROM dead LEFT JOIN body USING (id) ORDER BY died_at, dead.id LIMIT ?",
         (limit,),
     )
@@ -192,7 +194,7 @@ def purge(connection: sqlite3.Connection, now: float, table: str, most: int) -> 
 def status(connection: sqlite3.Connection, now: float) -> Status:
     messages, held, leased, events, oldest = connection.execute(
         "SELECT count(*), coalesce(sum(ready_at > :now), 0), coalesce(sum(ready_at > :now AND token IS NOT NULL), 0),"
-        " coalesce(sum(events), 0), min(put_at) FROM message",
+        " coalesce(sum(events), 0), min(CAST(put_at AS REAL)) FROM message",
         {"now": now},
     ).fetchone()
     dead = connection.execute("SELECT count(*) FROM dead").fetchone()[0]

@@ -256,8 +256,8 @@ def _use_file(content: bytes, is_cut: bool) -> None:
 def _empty(queue: OpenQueue) -> list[bytes]:
     queue.status()
     letters = [letter.request.body or b"" for letter in queue.dead() if letter.request is not None]
-    queue.put([])
     messages = queue.receive(100, 60)
+    _check(all(type(each.received) is int and type(each.put_at) is float for each in messages), "not of its type")
     queue.ack([each.receipt for each in messages])
     return sorted([*letters, *(each.request.body or b"" for each in messages)])
 
