@@ -43,6 +43,8 @@ LEASE = 6.0
 PRODUCERS, WORKERS = 2, 2
 # Most events between two kills, the start of the next process aside.
 BETWEEN_KILLS = 600
+# Of each kind, however fast the machine is beside the killing.
+LEAST_KILLED = 2
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def crash(directory: Path, events: int, seed: int, limit: float) -> Figures:
 
     Args:
         directory: for the queue and for what the workers say.
-        events: how many must have been committed before the end.
+        events: how many must have been committed, and some of both kinds killed, before the end.
         seed: of the moments and the victims.
         limit: seconds.
     """
@@ -88,7 +90,7 @@ def crash(directory: Path, events: int, seed: int, limit: float) -> Figures:
     with Collector(latency=0.01) as collector, ExitStack() as stack:
         crew = _Crew(directory, collector.url, stack)
         chance, deadline = random.Random(seed), begin + limit
-        while crew.committed() < events:
+        while crew.committed() < events or crew.fewest_killed() < LEAST_KILLED:
             aim, victim = crew.committed() + chance.randint(1, BETWEEN_KILLS), chance.randrange(PRODUCERS + WORKERS)
             _wait(lambda aim=aim: crew.committed() >= aim, deadline)  # type: ignore[misc]
             crew.replace(victim)
@@ -133,6 +135,10 @@ class _Crew:
             *(self._produce() for _ in range(PRODUCERS)),
             *(self._work() for _ in range(WORKERS)),
         ]
+
+    def fewest_killed(self) -> int:
+        """Of producers or of workers."""
+        return min(self.killed["producer"], self.killed["worker"])
 
     def committed(self) -> int:
         """Events whose put has returned."""

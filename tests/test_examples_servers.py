@@ -89,6 +89,14 @@ def work_and_restart(program: Program) -> None:
     work(r"huey_app\.buy: \S+ executed in")(program)
     program.signal(signal.SIGHUP)
     wait_for_output(program, "Huey consumer started", 2)
+    # It says so before it minds signals; SIGINT would end it as any program.
+    program.wait_for("its signal handlers", lambda: catches(program.pid, signal.SIGHUP), PATIENCE)
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+    return bool(int(re.search(r"^SigCgt:\s*(\w+)", status, re.M).group(1), 16) >> (number - 1) & 1)
 
 
 def wait_for_output(program: Program, pattern: str, times: int) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Mapping, NamedTuple
 
 from gevent_dispatcher._config import CONFIG_NAMES, Config, sort_settings
 from gevent_dispatcher._event import Encoder, Refused, Request, TooLarge, merge
+from gevent_dispatcher._health import Health
 from gevent_dispatcher._stats import CLOSED, DISABLED, INVALID, TOO_LARGE, Counters, Stats
 from gevent_dispatcher._transport import Transport, transport_of
 from gevent_dispatcher.testing._events import CONVERSION, DECISION, RecordedEvent, events_of
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from gevent_dispatcher._config import Settings
+    from gevent_dispatcher._watch import Observer
 
 # How often it is looked whether what is waited for has come, in seconds.
 _LOOK = 0.005
@@ -103,6 +105,17 @@ class RecordingDispatcher:
             params: the payload.
         """
         self.dispatch_event(_Event(http_verb, url, params))
+
+    def health(self) -> Health:
+        """Nothing is ever pending."""
+        return Health()
+
+    def observe(self, observer: Observer) -> None:
+        """Nothing is ever sent, and so an observer is told of nothing.
+
+        Args:
+            observer: see `Observer`.
+        """
 
     def flush(self, timeout: float | None = None) -> bool:
         """There is nothing to wait for.
