@@ -23,8 +23,8 @@ pytest.importorskip("build", reason="build is not installed: pip install build")
 
 pytestmark = pytest.mark.timeout(400)
 
-# Imports every module, each in its turn, and says which were refused and in which words. Two are programs: importing one
-# is running it.
+# Imports every module, each in its turn, and says which were refused and in which words. Two are programs: to import
+# them is to run them.
 IMPORT_ALL = """
 import importlib, json, pkgutil
 import gevent_dispatcher

@@ -1,0 +1,78 @@
+"""Results for people, and for the README."""
+
+from __future__ import annotations
+
+import sys
+from threading import Lock
+from time import monotonic
+from typing import Mapping, Sequence
+
+from tests.matrix._result import Result
+from tests.matrix._rows import Impossible
+
+_HEADINGS = ("CPython", "gevent", "urllib3", "SDK", "Flask", "gunicorn", "tests", "")
+
+_INTRODUCTION = """\
+# What was run, and passed
+
+`python -m tests.matrix` prints this. Each row is an environment of its own with the wheel, these versions, and the
+tests run against what is installed: files of every layer, and gunicorn workers with and without preload.
+"""
+
+
+class Progress:
+    """Tells on standard error what is done to which row.
+
+    Args:
+        total: how many rows there are.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._begun: list[str] = []
+        self._start = monotonic()
+        self._lock = Lock()
+
+    def tell(self, name: str, step: str) -> None:
+        """Say a step; from any thread."""
+        with self._lock:
+            if name not in self._begun:
+                self._begun.append(name)
+            number = self._begun.index(name) + 1
+            seconds = monotonic() - self._start
+            print(f"{seconds:5.0f} s  {number}/{self._total}  {name}: {step}", file=sys.stderr, flush=True)
+
+
+def as_markdown(results: Sequence[Result], impossible: Mapping[Impossible, bool | None]) -> str:
+    """The table, and below it what cannot be installed.
+
+    Args:
+        results: in the order of the table.
+        impossible: what was tried, and whether it could be installed all the same; None where it could not be tried.
+    """
+    lines = [_INTRODUCTION, _line(_HEADINGS), _line(["---"] * len(_HEADINGS))]
+    lines += [_line(_cells(result)) for result in results]
+    lines += ["", *(_sentence(each, impossible[each]) for each in impossible)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def print_failures(results: Sequence[Result]) -> None:
+    """What the steps said that failed."""
+    for result in results:
+        if result.has_failed:
+            text = "".join(f"    {line}\n" for line in result.output.splitlines())
+            print(f"\n{result.row.name}: {result.verdict}\n{text}", file=sys.stderr)
+
+
+def _cells(result: Result) -> list[str]:
+    stack = [result.versions.get(name, wanted) for name, wanted in result.row.pins().items()]
+    return [result.row.python, *stack, str(result.tests or "-"), result.verdict]
+
+
+def _sentence(impossible: Impossible, installs: bool | None) -> str:
+    found = {None: "not tried here", False: impossible.reason, True: "can be installed now, which was not so before"}
+    return f"- {impossible.requirement} on CPython {impossible.python}: {found[installs]}."
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,153 @@
+"""Running rows: an environment, the wheel and the row's versions in it, the tests against what is installed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from time import monotonic
+from typing import Callable, Sequence
+
+from tests.matrix import _interpreters
+from tests.matrix._processes import Failed, end_all, run
+from tests.matrix._result import ABSENT, FAILED, NOT_INSTALLED, PASSED, Result
+from tests.matrix._rows import Impossible, Row
+from tests.wheels import copy_tests, ship
+
+# What the tests need beside the stack, in whatever versions fit the interpreter.
+_TOOLS = ("pytest>=7", "pytest-timeout>=2", "hypothesis>=6", "trustme>=1", "requests>=2")
+# Compiling these takes minutes and a compiler, and users' installations have wheels.
+_WHEELS_ONLY = "--only-binary=gevent,greenlet,hypothesis,cryptography,cffi"
+
+# Files that touch each layer, and that the stack makes a difference to.
+_FILES = (
+    *("package", "event", "config", "buffer", "retry", "breaker"),
+    *("dispatcher", "transport", "kept_connections", "http_response", "tls", "proxy", "late_patch", "callers", "exit"),
+    *("queue_sqlite", "consumer", "spool", "collector"),
+    *("sdk", "sdk_polling", "sdk_odp", "notices", "url", "body"),
+)
+# Rows of `tests.lifetimes`: a worker that loads the application, one forked from a master that has, and the client.
+_LIVES = (
+    "^ours: gunicorn gevent no, https, SIGTERM$",
+    "^ours: gunicorn gevent unpatched, https, SIGTERM$",
+    "^client: gunicorn gevent unpatched, https, SIGTERM$",
+    "^ours: gunicorn gevent patched, https, SIGTERM, in flight at fork$",
+)
+
+# Most seconds for each step.
+_ENVIRONMENT, _INSTALLATION, _TESTS, _WHOLE, _SERVERS, _TRIAL = 120, 400, 400, 1_500, 200, 120
+
+_WHERE = "import gevent_dispatcher as package, sysconfig; print(package.__file__, sysconfig.get_path('purelib'))"
+
+# Told with the name of a row and what is done to it, from several threads.
+Tell = Callable[[str, str], object]
+
+
+class Runner:
+    """What the rows have in common: the wheel, and a copy of the tests outside the tree.
+
+    Args:
+        directory: for environments and copies.
+        tell: hears each step.
+        is_whole: run the whole suite, instead of the files and servers that touch each layer.
+    """
+
+    def __init__(self, directory: Path, tell: Tell, is_whole: bool = False) -> None:
+        self._directory = directory
+        self._tell = tell
+        self._is_whole = is_whole
+        self._tests = copy_tests(directory / "elsewhere")
+        self._wheel = ship(directory / "shipped").wheel
+
+    def run(self, row: Row) -> Result:
+        """Run a row, and say what came of it."""
+        started = monotonic()
+        python = _interpreters.find(row.python)
+        result = Result(row, verdict=ABSENT) if python is None else self._run(row, python)
+        result.seconds = monotonic() - started
+        self._tell(row.name, f"{result.verdict}, {result.seconds:.0f} s")
+        return result
+
+    def _run(self, row: Row, python: str) -> Result:
+        result = Result(row)
+        environment = Path(tempfile.mkdtemp(dir=self._directory))
+        try:
+            self._install(row, python, environment, result)
+            self._test(row, str(environment / "bin" / "python"), result)
+        except Failed as error:
+            result.output = error.output
+        finally:
+            shutil.rmtree(environment, ignore_errors=True)
+        return result
+
+    def _install(self, row: Row, python: str, environment: Path, result: Result) -> None:
+        self._tell(row.name, "installs")
+        result.verdict = NOT_INSTALLED
+        run([python, "-m", "venv", str(environment)], _ENVIRONMENT)
+        pip = [str(environment / "bin" / "python"), "-m", "pip"]
+        wanted = [str(self._wheel), *row.requirements(), *row.more, *_TOOLS]
+        run([*pip, "install", "--quiet", _WHEELS_ONLY, *wanted], _INSTALLATION)
+        result.versions = _versions(run([*pip, "list", "--format=json"], _ENVIRONMENT))
+
+    def _test(self, row: Row, python: str, result: Result) -> None:
+        self._tell(row.name, "is tested")
+        result.verdict = FAILED
+        self._check_that_the_wheel_is_found(python)
+        if self._is_whole:
+            result.count(run([python, "-m", "tests"], _WHOLE, self._tests))
+        else:
+            files = [f"tests/test_{name}.py" for name in _FILES]
+            options = ["-q", "-p", "no:cacheprovider", "--no-header", "-rs"]
+            result.count(run([python, "-m", "pytest", *options, *files], _TESTS, self._tests))
+            lives = [f"--only={pattern}" for pattern in _LIVES]
+            run([python, "-m", "tests.lifetimes", "--jobs=2", *lives], _SERVERS, self._tests)
+        result.verdict = PASSED
+
+    def _check_that_the_wheel_is_found(self, python: str) -> None:
+        found, packages = run([python, "-c", _WHERE], _ENVIRONMENT, self._tests).split()
+        if Path(packages) not in Path(found).parents:
+            raise Failed(f"the tests would import {found}, and not the wheel in {packages}")
+
+
+def run_rows(rows: Sequence[Row], jobs: int, tell: Tell, is_whole: bool = False) -> list[Result]:
+    """Run rows and return their results, in the same order.
+
+    Args:
+        rows: which ones.
+        jobs: how many at once.
+        tell: hears each step, from several threads.
+        is_whole: run the whole suite in each.
+    """
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="matrix-"))
+        runner = Runner(Path(directory), tell, is_whole)
+        executor = stack.enter_context(ThreadPoolExecutor(jobs))
+        stack.callback(end_all)  # so that the executor has nothing to wait for when this is cut short
+        return list(executor.map(runner.run, rows))
+
+
+def installs(impossible: Impossible) -> bool | None:
+    """Whether a requirement that cannot be met can be met after all; None when there is no such interpreter."""
+    python = _interpreters.find(impossible.python)
+    if python is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="matrix-") as directory:
+        options = ["--quiet", "--no-deps", "--only-binary=:all:", "-d", directory]
+        try:
+            run([python, "-m", "pip", "download", *options, impossible.requirement], _TRIAL)
+        except Failed as error:
+            if "No matching distribution found" in error.output:
+                return False
+            raise
+    return True
+
+
+def _versions(listed: str) -> dict[str, str]:
+    """From what pip lists, a warning before it aside."""
+    found = re.search(r"^\[.*\]$", listed, re.M)
+    assert found, listed
+    return {each["name"].lower(): each["version"] for each in json.loads(found[0])}
