@@ -9,13 +9,13 @@ monkey.patch_all()
 from typing import TYPE_CHECKING, Iterator  # noqa: E402  # after the patch, as all that follow
 
 import pytest  # noqa: E402
-from hypothesis import settings  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.sqs import Moto
 
 # A property is tried on a machine that may be busy: an example that takes longer than usual is no failure.
-settings.register_profile("patient", deadline=None)
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gevent_dispatcher._body import take_apart
+from tests.floats import floats
 
-plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+plain = st.none() | st.booleans() | st.integers() | floats(allow_nan=False) | st.text()
 values = st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
 visitors = st.lists(st.dictionaries(st.text(), values), min_size=1, max_size=6)
 around = st.dictionaries(st.text().filter(lambda name: name != "visitors"), values, max_size=4)

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from gevent_dispatcher import BreakerState
 from gevent_dispatcher._breaker import LONGEST_REST, OPENS_AFTER, SHORTEST_REST, Breaker
+from tests.floats import floats
 
 
 def longest(low: float, high: float) -> float:
@@ -175,7 +176,7 @@ class Behaviour(RuleBasedStateMachine):
     def come_to_nothing(self, which: int) -> None:
         self.breaker.unsent(self.under_way.pop(which % len(self.under_way)))
 
-    @rule(seconds=st.floats(0, 20))
+    @rule(seconds=floats(0, 20))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 

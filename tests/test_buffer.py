@@ -13,6 +13,7 @@ from gevent_dispatcher._buffer import Batch, Buffer
 from gevent_dispatcher._config import Config
 from gevent_dispatcher._event import Encoded, Envelope
 from gevent_dispatcher._url import Address, Origin, parse
+from tests.floats import floats
 
 ORIGINS = ("http://us.example", "http://eu.example")
 
@@ -341,7 +342,7 @@ class Conservation(RuleBasedStateMachine):
         numbers = [int(part.split(b":")[0]) for part in batch.parts]
         assert numbers == sorted(numbers)
 
-    @rule(batch=consumes(taken), delay=st.floats(0, 10), asked=st.booleans(), fault=st.booleans())
+    @rule(batch=consumes(taken), delay=floats(0, 10), asked=st.booleans(), fault=st.booleans())
     def fail(self, batch: Batch, delay: float, asked: bool, fault: bool) -> None:
         self.in_flight.remove(batch)
         self.buffer.failed(batch, self.now, delay if asked else 0.0, fault)
@@ -394,7 +395,7 @@ class Conservation(RuleBasedStateMachine):
     def hurry(self, even_asked: bool) -> None:
         self.buffer.hurry(even_asked)
 
-    @rule(seconds=st.floats(0, 6))
+    @rule(seconds=floats(0, 6))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 

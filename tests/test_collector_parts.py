@@ -21,6 +21,7 @@ from gevent_dispatcher.collector._schema import problems
 from gevent_dispatcher.collector._sentences import line_of
 from gevent_dispatcher.collector._tallies import OTHERS
 from tests.events import params, visitor
+from tests.floats import floats
 
 
 def told(event: dict[str, Any], *decisions: dict[str, Any], name: str = "visitor-1") -> str:
@@ -99,7 +100,7 @@ class TestSentences:
         st.text(),
         st.none() | st.text(),
         st.none() | st.integers(),
-        st.none() | st.floats(allow_nan=False, allow_infinity=False),
+        st.none() | floats(allow_nan=False, allow_infinity=False),
     )
     def test_every_event_has_a_line(self, name: str, key: str | None, revenue: int | None, value: float | None) -> None:
         event = {"key": key, "revenue": revenue, "value": value}

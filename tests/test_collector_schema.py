@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gevent_dispatcher.collector._reading import read_body, read_query
 from gevent_dispatcher.collector._schema import EVENT_API_BYTES, MOST, problems
 from gevent_dispatcher.sdk import create_client
+from tests.floats import floats
 
 DATAFILE = Path(__file__).resolve().parent.parent / "examples" / "datafile.json"
 
@@ -37,7 +38,7 @@ def client(recorder: Recorder) -> Any:
     return create_client(DATAFILE.read_text(encoding="utf-8"), event_dispatcher=recorder)
 
 
-NUMBERS = st.integers(-(2**53), 2**53) | st.floats(-1e15, 1e15)
+NUMBERS = st.integers(-(2**53), 2**53) | floats(-1e15, 1e15)
 SCALARS = st.text(max_size=20) | st.booleans() | NUMBERS
 JSON_VALUES = st.recursive(
     st.none() | SCALARS,

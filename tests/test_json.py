@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gevent_dispatcher._json import NotJson, dump, encode_fast, encode_plainly
+from tests.floats import floats
 
 orjson = pytest.importorskip("orjson", reason="without it there is one encoder only")
 
@@ -35,9 +36,9 @@ class Point:
     x: int = 1
 
 
-plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+plain = st.none() | st.booleans() | st.integers() | floats() | st.text()
 odd = st.binary() | st.uuids() | st.datetimes() | st.dates() | st.sampled_from([Colour.RED, Number.ONE, Point(), {1}])
-keys = st.text() | st.text() | st.integers() | st.booleans() | st.none() | st.floats() | st.tuples(st.integers())
+keys = st.text() | st.text() | st.integers() | st.booleans() | st.none() | floats() | st.tuples(st.integers())
 surrogates = st.text(st.characters(categories=("Cs",)))
 leaves = plain | plain | odd | surrogates | st.text().map(Text)
 values = st.recursive(

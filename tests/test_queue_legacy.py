@@ -14,6 +14,7 @@ from gevent_dispatcher._body import members, take_apart
 from gevent_dispatcher.queues import LegacyFormat
 from gevent_dispatcher.queues._legacy import decode
 from tests.events import params, visitor
+from tests.floats import floats
 
 LEGACY = LegacyFormat("12001", "111001")
 CONFIGURED = {
@@ -25,7 +26,7 @@ CONFIGURED = {
 }
 EVENT_API = ("POST", ("https", "logx.optimizely.com", 443), "/v1/events")
 
-plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+plain = st.none() | st.booleans() | st.integers() | floats(allow_nan=False, allow_infinity=False) | st.text()
 values = st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=6)
 objects = st.dictionaries(st.text(), values, max_size=4)
 pairs = st.tuples(st.lists(objects, max_size=3), objects)

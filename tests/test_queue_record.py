@@ -15,6 +15,7 @@ from gevent_dispatcher._url import Origin
 from gevent_dispatcher.queues import SqliteQueue, _limits
 from gevent_dispatcher.queues._receipt import LARGEST, Receipt, parse
 from gevent_dispatcher.queues._record import Record, decode, encode
+from tests.floats import floats
 from tests.queues import request
 
 names = st.text("abcXYZ-09!", min_size=1, max_size=20)
@@ -31,7 +32,7 @@ requests = st.builds(
     st.integers(1, 1 << 31),
 )
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    st.none() | st.booleans() | st.integers() | floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )

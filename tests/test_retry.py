@@ -20,6 +20,7 @@ from gevent_dispatcher._retry import (
     parse_retry_after,
     wait,
 )
+from tests.floats import floats
 
 NOW = 1_700_000_000.0
 
@@ -78,10 +79,10 @@ def test_what_is_no_answer_is_told(answer: object, problem: str | None) -> None:
     assert answer_problem(answer) == problem
 
 
-bases = st.floats(0.001, 100)
+bases = floats(0.001, 100)
 
 
-@given(st.integers(1, 10_000), st.none() | st.floats(-1e9, 1e9), bases, bases, st.randoms(use_true_random=False))
+@given(st.integers(1, 10_000), st.none() | floats(-1e9, 1e9), bases, bases, st.randoms(use_true_random=False))
 def test_waits_stay_within_their_bounds(
     attempts: int, retry_after: float | None, base: float, longer: float, chance: random.Random
 ) -> None:
