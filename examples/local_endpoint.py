@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from optimizely.event import event_factory
+try:
+    from optimizely.event.event_factory import EventFactory
+except ImportError:  # SDK 2
+    from optimizely.event_builder import EventBuilder as EventFactory
 
 
 def send_events_to(url: str) -> None:
@@ -18,6 +21,6 @@ def send_events_to(url: str) -> None:
     Args:
         url: what takes the place of `https://logx.optimizely.com/v1/events`.
     """
-    factory: Any = event_factory.EventFactory
+    factory: Any = EventFactory
     factory.EVENT_ENDPOINTS = {"US": url, "EU": url}
-    factory.EVENT_ENDPOINT = url  # the name in SDKs that know no regions
+    factory.EVENT_ENDPOINT = factory.EVENTS_URL = url  # the names in SDKs that know no regions
