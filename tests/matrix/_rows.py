@@ -24,6 +24,8 @@ class Row:
         flask: as gevent.
         gunicorn: as gevent.
         more: requirements that this stack needs beside.
+        has_client: whether the SDK is new enough for create_client; else the dispatcher is tested alone, in an
+            application of the old kind.
         is_quick: whether it belongs to the short form.
     """
 
@@ -35,6 +37,7 @@ class Row:
     flask: str
     gunicorn: str
     more: tuple[str, ...] = ()
+    has_client: bool = True
     is_quick: bool = False
 
     @property
@@ -82,6 +85,7 @@ ROWS = (
     Row("3.9", "newest", NEWEST, NEWEST, NEWEST, NEWEST, NEWEST),
     Row("3.10", "oldest", "21.12.0", "1.26.20", "3.10.0", "2.0.3", "20.1.0", ("werkzeug<3",)),
     Row("3.10", "newest", NEWEST, NEWEST, NEWEST, NEWEST, NEWEST),
+    Row("3.11", "SDK 2", "22.10.2", "1.26.20", "2.1.1", "1.1.4", "19.10.0", _WITH_FLASK_1, has_client=False),
     Row("3.11", "oldest", "22.10.1", "1.26.20", "4.1.1", "2.2.5", "20.1.0", ("werkzeug<3",)),
     Row("3.11", "old urllib3", NEWEST, "1.26.20", NEWEST, NEWEST, NEWEST),
     Row("3.11", "newest", NEWEST, NEWEST, NEWEST, NEWEST, NEWEST, is_quick=True),

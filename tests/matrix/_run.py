@@ -25,18 +25,23 @@ _WHEELS_ONLY = "--only-binary=gevent,greenlet,hypothesis,cryptography,cffi"
 
 # Files that touch each layer, and that the stack makes a difference to.
 _FILES = (
-    *("package", "event", "config", "buffer", "retry", "breaker"),
+    *("package", "event", "buffer", "url", "body", "log"),
     *("dispatcher", "transport", "kept_connections", "http_response", "tls", "proxy", "late_patch", "callers", "exit"),
     *("queue_sqlite", "consumer", "spool", "collector"),
-    *("sdk", "sdk_polling", "sdk_odp", "notices", "url", "body"),
 )
+_CLIENT_FILES = ("sdk", "sdk_polling", "sdk_odp")
+# Applications of the old kind, which give the SDK a class.
+_OLD = ("-k", "legacy", "tests/test_examples_servers.py")
 # Rows of `tests.lifetimes`: a worker that loads the application, one forked from a master that has, and the client.
 _LIVES = (
     "^ours: gunicorn gevent no, https, SIGTERM$",
     "^ours: gunicorn gevent unpatched, https, SIGTERM$",
-    "^client: gunicorn gevent unpatched, https, SIGTERM$",
     "^ours: gunicorn gevent patched, https, SIGTERM, in flight at fork$",
 )
+_CLIENT_LIVES = ("^client: gunicorn gevent unpatched, https, SIGTERM$",)
+
+# Flask under gunicorn with the SDK, loaded in the workers and before they are forked.
+_DEMONSTRATIONS = ((), ("--preload",))
 
 # Most seconds for each step.
 _ENVIRONMENT, _INSTALLATION, _TESTS, _WHOLE, _SERVERS, _TRIAL = 120, 400, 400, 1_500, 200, 120
@@ -100,12 +105,22 @@ class Runner:
         if self._is_whole:
             result.count(run([python, "-m", "tests"], _WHOLE, self._tests))
         else:
-            files = [f"tests/test_{name}.py" for name in _FILES]
-            options = ["-q", "-p", "no:cacheprovider", "--no-header", "-rs"]
-            result.count(run([python, "-m", "pytest", *options, *files], _TESTS, self._tests))
-            lives = [f"--only={pattern}" for pattern in _LIVES]
-            run([python, "-m", "tests.lifetimes", "--jobs=2", *lives], _SERVERS, self._tests)
+            self._test_parts(row, python, result)
         result.verdict = PASSED
+
+    def _test_parts(self, row: Row, python: str, result: Result) -> None:
+        names = (*_FILES, *(_CLIENT_FILES if row.has_client else ()))
+        self._pytest(python, result, [f"tests/test_{name}.py" for name in names])
+        self._pytest(python, result, _OLD)
+        patterns = (*_LIVES, *(_CLIENT_LIVES if row.has_client else ()))
+        lives = [f"--only={pattern}" for pattern in patterns]
+        run([python, "-m", "tests.lifetimes", "--jobs=2", *lives], _SERVERS, self._tests)
+        for options in _DEMONSTRATIONS if row.has_client else ():
+            run([python, "-m", "gevent_dispatcher", "demo", "--requests=200", *options], _SERVERS, self._tests)
+
+    def _pytest(self, python: str, result: Result, arguments: Sequence[str]) -> None:
+        options = ["-q", "-p", "no:cacheprovider", "--no-header", "-rs"]
+        result.count(run([python, "-m", "pytest", *options, *arguments], _TESTS, self._tests))
 
     def _check_that_the_wheel_is_found(self, python: str) -> None:
         found, packages = run([python, "-c", _WHERE], _ENVIRONMENT, self._tests).split()
