@@ -27,7 +27,9 @@ BENCH = ["launchdarkly-server-sdk>=9", "matplotlib>=3", "orjson>=3", "requests>=
 LAMBDA = ['awslambdaric>=2; python_version >= "3.9" and sys_platform == "linux" and platform_machine == "x86_64"']
 # Chooses the bytes of tests.fuzz by what they reach; it has wheels for Linux.
 FUZZ = ['atheris>=2.3; python_version >= "3.11" and sys_platform == "linux"', "hypothesis>=6"]
-TEST = ["pytest>=7", "pytest-timeout>=2", "hypothesis>=6", "trustme>=1", "requests>=2", "pyyaml>=6", *LAMBDA]
+# To build what is shipped, and to see that its page can be drawn.
+SHIPPING = ["build>=1", "readme_renderer[md]>=37"]
+TEST = ["pytest-timeout>=2", "hypothesis>=6", "trustme>=1", "requests>=2", "pyyaml>=6", *LAMBDA, *SHIPPING]
 
 setup(
     name="gevent-dispatcher",
@@ -36,6 +38,8 @@ setup(
     long_description=README,
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=["optimizely", "feature experimentation", "gevent", "gunicorn", "flask", "events"],
     packages=find_packages(include=["gevent_dispatcher", "gevent_dispatcher.*"]),
     # The demonstration's shop is those files of the examples that it links to.
     package_data={

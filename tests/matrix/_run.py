@@ -94,7 +94,8 @@ class Runner:
         result.verdict = NOT_INSTALLED
         run([python, "-m", "venv", str(environment)], _ENVIRONMENT)
         pip = [str(environment / "bin" / "python"), "-m", "pip"]
-        wanted = [str(self._wheel), *row.requirements(), *row.more, *_TOOLS]
+        wheel = f"{self._wheel}[test]" if self._is_whole else str(self._wheel)
+        wanted = [wheel, *row.requirements(), *row.more, *_TOOLS]
         run([*pip, "install", "--quiet", _WHEELS_ONLY, *wanted], _INSTALLATION)
         result.versions = _versions(run([*pip, "list", "--format=json"], _ENVIRONMENT))
 
