@@ -16,7 +16,7 @@ from gevent import monkey
 from gevent import socket as gevent_socket
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, NewConnectionError
 
 from gevent_dispatcher._http_response import Response, Unanswered
 from gevent_dispatcher._resolver import Resolver
@@ -154,6 +154,29 @@ class _TlsConnection(_GeventConnection, HTTPSConnection):
     pass
 
 
+class _LooksItself:
+    """A pool of urllib3 1.26, which would ask gevent's poll whether a kept connection is dead: a turn of the hub each.
+
+    urllib3 2 asks the connection.
+    """
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        kept: _Kept | None = self.pool  # type: ignore[attr-defined]  # a mixin
+        if kept is None:
+            raise ClosedPoolError(self, "the pool is closed")  # type: ignore[arg-type]  # a mixin
+        try:
+            connection = kept.get()
+        except queue.Empty:
+            connection = None
+        if connection is not None and not connection.is_connected:
+            connection.close()
+            connection = None
+        return connection or self._new_conn()  # type: ignore[attr-defined]  # a mixin
+
+
+_POOL_MIXINS = () if hasattr(HTTPConnection, "is_connected") else (_LooksItself,)
+
+
 class _Kept:
     """The kept connections of a pool, the last used first.
 
@@ -219,6 +242,6 @@ def pool_classes(resolver: Resolver) -> dict[str, type]:
     shared = {"resolver": resolver}
     plain, tls = type("_Plain", (_Connection,), shared), type("_Tls", (_TlsConnection,), shared)
     return {
-        "http": type("_PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain, "QueueCls": _Kept}),
-        "https": type("_TlsPool", (HTTPSConnectionPool,), {"ConnectionCls": tls, "QueueCls": _Kept}),
+        "http": type("_PlainPool", (*_POOL_MIXINS, HTTPConnectionPool), {"ConnectionCls": plain, "QueueCls": _Kept}),
+        "https": type("_TlsPool", (*_POOL_MIXINS, HTTPSConnectionPool), {"ConnectionCls": tls, "QueueCls": _Kept}),
     }
