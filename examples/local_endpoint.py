@@ -9,11 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-try:
-    from optimizely.event.event_factory import EventFactory
-except ImportError:  # SDK 2
-    from optimizely.event_builder import EventBuilder as EventFactory
-
 
 def send_events_to(url: str) -> None:
     """Make the SDK build events for another url, in this process.
@@ -21,6 +16,16 @@ def send_events_to(url: str) -> None:
     Args:
         url: what takes the place of `https://logx.optimizely.com/v1/events`.
     """
-    factory: Any = EventFactory
+    factory = _factory()
     factory.EVENT_ENDPOINTS = {"US": url, "EU": url}
     factory.EVENT_ENDPOINT = factory.EVENTS_URL = url  # the names in SDKs that know no regions
+
+
+def _factory() -> Any:
+    try:
+        from optimizely.event.event_factory import EventFactory
+    except ImportError:  # SDK 2
+        from optimizely.event_builder import EventBuilder
+
+        return EventBuilder
+    return EventFactory

@@ -25,13 +25,17 @@ _WHEELS_ONLY = "--only-binary=gevent,greenlet,hypothesis,cryptography,cffi"
 
 # Files that touch each layer, and that the stack makes a difference to.
 _FILES = (
-    *("package", "event", "buffer", "url", "body", "log"),
+    *("package", "event", "buffer"),
     *("dispatcher", "transport", "kept_connections", "http_response", "tls", "proxy", "late_patch", "callers", "exit"),
-    *("queue_sqlite", "consumer", "spool", "collector"),
+    *("queue_sqlite", "consumer", "collector"),
 )
+# Leaves out what takes seconds and knows nothing of the stack.
+_TELLING = ("-k", "not Command and not share_the_time and not hangs_does_not_delay")
 _CLIENT_FILES = ("sdk", "sdk_polling", "sdk_odp")
 # Applications of the old kind, which give the SDK a class.
 _OLD = ("-k", "legacy", "tests/test_examples_servers.py")
+# What old versions of others warn of on new interpreters is no failure of ours.
+_OF_OTHERS = ("DeprecationWarning", "PendingDeprecationWarning", "ImportWarning")
 # Rows of `tests.lifetimes`: a worker that loads the application, one forked from a master that has, and the client.
 _LIVES = (
     "^ours: gunicorn gevent no, https, SIGTERM$",
@@ -111,8 +115,9 @@ class Runner:
 
     def _test_parts(self, row: Row, python: str, result: Result) -> None:
         names = (*_FILES, *(_CLIENT_FILES if row.has_client else ()))
-        self._pytest(python, result, [f"tests/test_{name}.py" for name in names])
-        self._pytest(python, result, _OLD)
+        warnings = [f"-Wignore::{category}" for category in (*_OF_OTHERS, *row.warnings)]
+        self._pytest(python, result, [*warnings, *_TELLING, *(f"tests/test_{name}.py" for name in names)])
+        self._pytest(python, result, [*warnings, *_OLD])
         patterns = (*_LIVES, *(_CLIENT_LIVES if row.has_client else ()))
         lives = [f"--only={pattern}" for pattern in patterns]
         run([python, "-m", "tests.lifetimes", "--jobs=2", *lives], _SERVERS, self._tests)
