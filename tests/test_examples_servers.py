@@ -104,7 +104,8 @@ def wait_for_output(program: Program, pattern: str, times: int) -> None:
     program.wait_for(pattern, lambda: len(re.findall(pattern, program.output())) >= times, PATIENCE)
 
 
-GUNICORN = ("-m", "gunicorn", "-c", "gunicorn.conf.py", "--bind", "127.0.0.1:0")
+# Not `-m gunicorn`, which gunicorn 19 does not have.
+GUNICORN = ("-m", "gunicorn.app.wsgiapp", "-c", "gunicorn.conf.py", "--bind", "127.0.0.1:0")
 CELERY = ("-m", "celery", "--app", "celery_app", "worker", "--concurrency", "4", "--loglevel", "INFO")
 HUEY = ("-m", "huey.bin.huey_consumer", "huey_app.huey", "--worker-type", "greenlet", "--workers", "4")
 

@@ -121,7 +121,8 @@ class Contest:
 
     def _gunicorn(self, contestant: Contestant, collector: _Collector) -> Program:
         """The application under gunicorn, on a free port."""
-        arguments = ["-m", "gunicorn", "-c", "gunicorn.conf.py", "-k", "gevent", "--workers", str(WORKERS)]
+        # Not `-m gunicorn`, which gunicorn 19 does not have.
+        arguments = ["-m", "gunicorn.app.wsgiapp", "-c", "gunicorn.conf.py", "-k", "gevent", "--workers", str(WORKERS)]
         environ = {"BIND": "127.0.0.1:0", "EVENTS_URL": collector.url, "EVENTS_CLIENT": contestant.client}
         name = f"gunicorn with {contestant.client}"
         return Program(name, [*arguments, *self._preload, "flask_app:app"], self._directory, environ, SHOP)

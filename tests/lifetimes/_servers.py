@@ -156,7 +156,7 @@ def _gunicorn(row: Row) -> list[str]:
         "max-requests": str(MAX_REQUESTS if row.end == "max_requests" else 0),
     }
     preload = [] if row.preload == NO else ["--preload"]
-    return ["-m", "gunicorn", *(f"--{name}={value}" for name, value in options.items()), *preload, _APP]
+    return ["-m", "gunicorn.app.wsgiapp", *(f"--{name}={value}" for name, value in options.items()), *preload, _APP]
 
 
 def _uwsgi(row: Row) -> list[str]:

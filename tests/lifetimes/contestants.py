@@ -144,5 +144,6 @@ def _send_events_to(url: str) -> None:
     """The SDK has no setting for where events go: it looks that up by region."""
     from optimizely.event.event_factory import EventFactory
 
-    for region in EventFactory.EVENT_ENDPOINTS:
-        EventFactory.EVENT_ENDPOINTS[region] = url
+    factory: Any = EventFactory
+    factory.EVENT_ENDPOINTS = {"US": url, "EU": url}
+    factory.EVENT_ENDPOINT = url  # the name in SDKs that know no regions

@@ -125,7 +125,7 @@ class Runner:
             run([python, "-m", "gevent_dispatcher", "demo", "--requests=200", *options], _SERVERS, self._tests)
 
     def _pytest(self, python: str, result: Result, arguments: Sequence[str]) -> None:
-        options = ["-q", "-p", "no:cacheprovider", "--no-header", "-rs"]
+        options = ["-q", "-p", "no:cacheprovider", "--no-header", "--tb=short", "-rs"]
         result.count(run([python, "-m", "pytest", *options, *arguments], _TESTS, self._tests))
 
     def _check_that_the_wheel_is_found(self, python: str) -> None:
