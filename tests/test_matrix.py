@@ -64,6 +64,13 @@ def test_the_kept_table_is_of_these_rows_and_all_passed() -> None:
         assert f"{each.requirement} on CPython {each.python}: {each.reason}" in kept
 
 
+def test_the_readmes_table_is_the_kept_one() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    table = re.findall(r"^\| .+ \|$", KEPT.read_text("utf-8"), re.M)
+    assert len(table) == len(ROWS) + 2
+    assert "\n".join(table) in readme
+
+
 def test_the_interpreter_that_runs_this_is_found_under_its_version() -> None:
     version = "{}.{}".format(*sys.version_info)
     path = _interpreters.find(version)

@@ -16,7 +16,8 @@ _INTRODUCTION = """\
 # What was run, and passed
 
 `python -m tests.matrix` prints this. Each row is an environment of its own with the wheel, these versions, and the
-tests run against what is installed: files of every layer, and gunicorn workers with and without preload.
+tests run against what is installed: files of every layer, and gunicorn workers with and without preload. With SDK 2 that
+is the dispatcher alone, in an application of the old kind: `create_client` needs 3.10.
 """
 
 
