@@ -27,6 +27,7 @@ _SECONDS = {
     "test_doctor": 35,
     "test_sqs_delivery": 35,
     "test_examples_servers": 30,
+    "test_wheel": 30,
     "test_benchmarks": 25,
     "test_commands_crashes": 25,
     "test_exit": 25,
