@@ -14,14 +14,12 @@ from tests.matrix.__main__ import main
 from tests.matrix._print import as_markdown
 from tests.matrix._processes import Failed, run
 from tests.matrix._result import ABSENT, FAILED, NOT_INSTALLED, PASSED, Result
-from tests.matrix._rows import IMPOSSIBLE, NEWEST, ROWS, Row, rows
+from tests.matrix._rows import IMPOSSIBLE, NEWEST, ROWS, rows
 from tests.waiting import wait_until
 from tests.wheels import ROOT
 
 SETUP = (ROOT / "setup.py").read_text("utf-8")
 PYTHONS = re.findall(r"Programming Language :: Python :: (3\.\d+)", SETUP)
-KEPT = ROOT / "tests" / "matrix" / "results.md"
-ROW = Row("3.11", "a row", "21.12.0", NEWEST, NEWEST, NEWEST, NEWEST)
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -51,24 +49,6 @@ def test_the_least_version_that_is_asked_for_is_run(package: str) -> None:
     assert found
     least = numbers(found[1])
     assert min(pinned(package))[: len(least)] == least
-
-
-def test_the_kept_table_is_of_these_rows_and_all_passed() -> None:
-    kept = KEPT.read_text("utf-8")
-    lines = [line for line in kept.splitlines() if re.match(r"\| \d", line)]
-    assert [line.split(" | ")[0].strip("| ") for line in lines] == [row.python for row in ROWS]
-    assert all(line.endswith("| passed |") for line in lines)
-    for row, line in zip(ROWS, lines):
-        assert [cell for cell in row.pins().values() if cell != NEWEST and f"| {cell} |" not in line] == []
-    for each in IMPOSSIBLE:
-        assert f"{each.requirement} on CPython {each.python}: {each.reason}" in kept
-
-
-def test_the_readmes_table_is_the_kept_one() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    table = re.findall(r"^\| .+ \|$", KEPT.read_text("utf-8"), re.M)
-    assert len(table) == len(ROWS) + 2
-    assert "\n".join(table) in readme
 
 
 def test_the_interpreter_that_runs_this_is_found_under_its_version() -> None:
@@ -121,14 +101,23 @@ VERDICTS = [(PASSED, False), (FAILED, True), (NOT_INSTALLED, True), (ABSENT, Fal
 
 @pytest.mark.parametrize(("verdict", "fails"), VERDICTS)
 def test_what_was_not_tested_has_not_passed(verdict: str, fails: bool) -> None:
-    result = Result(ROW, verdict)
+    result = Result(ROWS[0], verdict)
     assert result.has_failed is fails
     assert f"| {verdict} |" in as_markdown([result], {})
-    assert Result(ROW).has_failed
+    assert Result(ROWS[0]).has_failed
+
+
+def test_rows_that_were_not_run_keep_their_place_in_the_table() -> None:
+    first, second, third = (Result(row, PASSED) for row in ROWS[:3])
+    kept = as_markdown([first, third], {})
+    again = as_markdown([second], {}, kept.replace("| passed |", "| passed before |"))
+    found = re.findall(r"^\| (\d.*?) \|.*\| (passed.*?) \|$", again, re.M)
+    names = [row.name for row in ROWS[:3]]
+    assert found == list(zip(names, ["passed before", "passed", "passed before"]))
 
 
 def test_what_each_pytest_says_is_added_up() -> None:
-    result = Result(ROW)
+    result = Result(ROWS[0])
     result.count("....\n4 passed, 2 skipped in 0.10s\n")
     result.count("..\n2 passed, 6 deselected in 0.10s\n")
     assert (result.tests, result.skipped) == (6, 2)

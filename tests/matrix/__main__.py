@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Sequence
 
 from tests.matrix._interpreters import find
-from tests.matrix._print import Progress, as_markdown, print_failures
+from tests.matrix._print import Progress, as_markdown
 from tests.matrix._rows import IMPOSSIBLE, Row, rows
 from tests.matrix._run import installs, run_rows
 
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="rows at once (default: %(default)s)")
     parser.add_argument("--list", action="store_true", help="print the rows and run nothing")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
-    parser.add_argument("--save", action="store_true", help=f"write the table to {_RESULTS.name}, too")
+    parser.add_argument("--save", action="store_true", help=f"put these rows into {_RESULTS.name}")
     return parser
 
 
@@ -72,16 +72,16 @@ def _list(chosen: Sequence[Row]) -> int:
 
 
 def _run(chosen: Sequence[Row], options: argparse.Namespace) -> int:
-    results = run_rows(chosen, options.jobs, Progress(len(chosen)).tell, options.whole)
-    tried = {} if options.quick or options.only else {each: installs(each) for each in IMPOSSIBLE}
-    table = as_markdown(results, tried)
+    results = run_rows(chosen, options.jobs, Progress(len(chosen)), options.whole)
+    is_part = options.quick or options.only
+    tried = {} if is_part and not options.save else {each: installs(each) for each in IMPOSSIBLE}
     if options.json:
         json.dump([result.as_json() for result in results], sys.stdout, indent=1)
     else:
-        print(table)
+        print(as_markdown(results, tried))
     if options.save:
-        _RESULTS.write_text(table, encoding="utf-8")
-    print_failures(results)
+        kept = _RESULTS.read_text(encoding="utf-8") if _RESULTS.exists() else ""
+        _RESULTS.write_text(as_markdown(results, tried, kept), encoding="utf-8")
     return int(any(result.has_failed for result in results) or any(tried.values()))
 
 

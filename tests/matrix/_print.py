@@ -8,9 +8,9 @@ from time import monotonic
 from typing import Mapping, Sequence
 
 from tests.matrix._result import Result
-from tests.matrix._rows import Impossible
+from tests.matrix._rows import ROWS, Impossible
 
-_HEADINGS = ("CPython", "gevent", "urllib3", "SDK", "Flask", "gunicorn", "tests", "")
+_HEADINGS = ("CPython, row", "gevent", "urllib3", "SDK", "Flask", "gunicorn", "tests", "")
 
 _INTRODUCTION = """\
 # What was run, and passed
@@ -43,31 +43,30 @@ class Progress:
             seconds = monotonic() - self._start
             print(f"{seconds:5.0f} s  {number}/{self._total}  {name}: {step}", file=sys.stderr, flush=True)
 
+    def end(self, result: Result) -> None:
+        """Say what came of a row, and what the step said that failed; from any thread."""
+        said = "".join(f"\n    {line}" for line in result.output.splitlines())
+        self.tell(result.row.name, f"{result.verdict}, {result.seconds:.0f} s{said}")
 
-def as_markdown(results: Sequence[Result], impossible: Mapping[Impossible, bool | None]) -> str:
+
+def as_markdown(results: Sequence[Result], impossible: Mapping[Impossible, bool | None], kept: str = "") -> str:
     """The table, and below it what cannot be installed.
 
     Args:
-        results: in the order of the table.
+        results: of the rows that were run.
         impossible: what was tried, and whether it could be installed all the same; None where it could not be tried.
+        kept: an earlier table, from which come the rows that were not run.
     """
-    lines = [_INTRODUCTION, _line(_HEADINGS), _line(["---"] * len(_HEADINGS))]
-    lines += [_line(_cells(result)) for result in results]
-    lines += ["", *(_sentence(each, impossible[each]) for each in impossible)]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def print_failures(results: Sequence[Result]) -> None:
-    """What the steps said that failed."""
-    for result in results:
-        if result.has_failed:
-            text = "".join(f"    {line}\n" for line in result.output.splitlines())
-            print(f"\n{result.row.name}: {result.verdict}\n{text}", file=sys.stderr)
+    lines = {line.split(" | ")[0].strip("| "): line for line in kept.splitlines() if line.startswith("| ")}
+    lines.update((result.row.name, _line(_cells(result))) for result in results)
+    table = [_line(_HEADINGS), _line(["---"] * len(_HEADINGS)), *(lines[row.name] for row in ROWS if row.name in lines)]
+    sentences = [_sentence(each, impossible[each]) for each in impossible]
+    return "\n".join([_INTRODUCTION, *table, "", *sentences]).rstrip() + "\n"
 
 
 def _cells(result: Result) -> list[str]:
     stack = [result.versions.get(name, wanted) for name, wanted in result.row.pins().items()]
-    return [result.row.python, *stack, str(result.tests or "-"), result.verdict]
+    return [result.row.name, *stack, str(result.tests or "-"), result.verdict]
 
 
 def _sentence(impossible: Impossible, installs: bool | None) -> str:

@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
-from typing import Callable, Sequence
+from typing import Sequence
 
 from tests.matrix import _interpreters
+from tests.matrix._print import Progress
 from tests.matrix._processes import Failed, end_all, run
 from tests.matrix._result import ABSENT, FAILED, NOT_INSTALLED, PASSED, Result
 from tests.matrix._rows import Impossible, Row
@@ -52,22 +53,19 @@ _ENVIRONMENT, _INSTALLATION, _TESTS, _WHOLE, _SERVERS, _TRIAL = 120, 400, 400, 1
 
 _WHERE = "import gevent_dispatcher as package, sysconfig; print(package.__file__, sysconfig.get_path('purelib'))"
 
-# Told with the name of a row and what is done to it, from several threads.
-Tell = Callable[[str, str], object]
-
 
 class Runner:
     """What the rows have in common: the wheel, and a copy of the tests outside the tree.
 
     Args:
         directory: for environments and copies.
-        tell: hears each step.
+        progress: hears each step.
         is_whole: run the whole suite, instead of the files and servers that touch each layer.
     """
 
-    def __init__(self, directory: Path, tell: Tell, is_whole: bool = False) -> None:
+    def __init__(self, directory: Path, progress: Progress, is_whole: bool = False) -> None:
         self._directory = directory
-        self._tell = tell
+        self._progress = progress
         self._is_whole = is_whole
         self._tests = copy_tests(directory / "elsewhere")
         self._wheel = ship(directory / "shipped").wheel
@@ -78,7 +76,7 @@ class Runner:
         python = _interpreters.find(row.python)
         result = Result(row, verdict=ABSENT) if python is None else self._run(row, python)
         result.seconds = monotonic() - started
-        self._tell(row.name, f"{result.verdict}, {result.seconds:.0f} s")
+        self._progress.end(result)
         return result
 
     def _run(self, row: Row, python: str) -> Result:
@@ -94,7 +92,7 @@ class Runner:
         return result
 
     def _install(self, row: Row, python: str, environment: Path, result: Result) -> None:
-        self._tell(row.name, "installs")
+        self._progress.tell(row.name, "installs")
         result.verdict = NOT_INSTALLED
         run([python, "-m", "venv", str(environment)], _ENVIRONMENT)
         pip = [str(environment / "bin" / "python"), "-m", "pip"]
@@ -104,7 +102,7 @@ class Runner:
         result.versions = _versions(run([*pip, "list", "--format=json"], _ENVIRONMENT))
 
     def _test(self, row: Row, python: str, result: Result) -> None:
-        self._tell(row.name, "is tested")
+        self._progress.tell(row.name, "is tested")
         result.verdict = FAILED
         self._check_that_the_wheel_is_found(python)
         if self._is_whole:
@@ -134,18 +132,18 @@ class Runner:
             raise Failed(f"the tests would import {found}, and not the wheel in {packages}")
 
 
-def run_rows(rows: Sequence[Row], jobs: int, tell: Tell, is_whole: bool = False) -> list[Result]:
+def run_rows(rows: Sequence[Row], jobs: int, progress: Progress, is_whole: bool = False) -> list[Result]:
     """Run rows and return their results, in the same order.
 
     Args:
         rows: which ones.
         jobs: how many at once.
-        tell: hears each step, from several threads.
+        progress: hears each step.
         is_whole: run the whole suite in each.
     """
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="matrix-"))
-        runner = Runner(Path(directory), tell, is_whole)
+        runner = Runner(Path(directory), progress, is_whole)
         executor = stack.enter_context(ThreadPoolExecutor(jobs))
         stack.callback(end_all)  # so that the executor has nothing to wait for when this is cut short
         return list(executor.map(runner.run, rows))
