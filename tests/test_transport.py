@@ -299,7 +299,7 @@ def test_the_client_is_closed_without_ever_having_been_used() -> None:
         assert link is not None
 
 
-def test_a_request_on_a_kept_connection_takes_one_turn_of_the_hub(no_proxy: None) -> None:
+def test_a_request_on_a_kept_connection_takes_one_turn_of_the_hub_at_most(no_proxy: None) -> None:
     """The one in which the answer is awaited, and not even that where the answer is faster; nothing else waits."""
     with HostileProcess() as server:
         link = opened()
@@ -313,4 +313,4 @@ def test_a_request_on_a_kept_connection_takes_one_turn_of_the_hub(no_proxy: None
                 assert post(link, server.url("delay/0.01")) == Answer(204)
         finally:
             greenlet.settrace(None)
-        assert seen.count(hub) == 10
+        assert 0 < seen.count(hub) <= 10
