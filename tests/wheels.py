@@ -13,7 +13,8 @@ PACKAGE = "gevent_dispatcher"
 
 # What a build reads, and what the tests read beside.
 _PACKAGED = (PACKAGE, "setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md", "CHANGELOG.md")
-_FOR_TESTS = ("tests", "examples", "setup.py", "pyproject.toml", "README.md", "CONTRIBUTING.md", ".ci")
+_DOCUMENTS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+_FOR_TESTS = ("tests", "examples", "setup.py", "pyproject.toml", ".ci", *_DOCUMENTS)
 _DIRT = shutil.ignore_patterns("__pycache__", "*.py[cod]", "*.so", "*.egg-info", ".*_cache")
 
 # Most seconds that a build may take: it makes an environment for each of the two.
