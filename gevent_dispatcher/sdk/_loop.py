@@ -147,11 +147,15 @@ class Loop:
     def _run(self) -> None:
         try:
             self.work()
-        except BaseException:
-            if self.is_ours():
+        except BaseException as error:
+            if self.is_ours() and not self._is_for_want_of_a_thread(error):
                 raise
         finally:
             self._ended.set()
+
+    def _is_for_want_of_a_thread(self, error: BaseException) -> bool:
+        """From Python 3.12 on an interpreter that is ending starts no thread, and so looks up no name."""
+        return isinstance(error, RuntimeError) and self._patience is not None
 
     def _end_at_exit(self) -> None:
         self._patience = self.exit_patience
