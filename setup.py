@@ -49,7 +49,8 @@ setup(
     },
     entry_points={"console_scripts": ["gevent-dispatcher = gevent_dispatcher.__main__:run"]},
     python_requires=">=3.8",
-    install_requires=["gevent>=21.12", "urllib3>=1.26"],
+    # On Python 3.13 the first two gevents double in each subprocess the greenlets of the process that starts it.
+    install_requires=["gevent>=21.12", 'gevent>=24.10.3; python_version >= "3.13"', "urllib3>=1.26"],
     extras_require={
         "sdk": SDK,
         "fast": FAST,
