@@ -20,6 +20,7 @@ from tests.wheels import ROOT
 
 SETUP = (ROOT / "setup.py").read_text("utf-8")
 PYTHONS = re.findall(r"Programming Language :: Python :: (3\.\d+)", SETUP)
+KEPT = ROOT / "tests" / "matrix" / "results.md"
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -49,6 +50,24 @@ def test_the_least_version_that_is_asked_for_is_run(package: str) -> None:
     assert found
     least = numbers(found[1])
     assert min(pinned(package))[: len(least)] == least
+
+
+def test_the_kept_table_is_of_these_rows_and_all_passed() -> None:
+    kept = KEPT.read_text("utf-8")
+    lines = [line for line in kept.splitlines() if re.match(r"\| \d", line)]
+    assert [line.split(" | ")[0].strip("| ") for line in lines] == [row.name for row in ROWS]
+    assert all(line.endswith("| passed |") for line in lines)
+    for row, line in zip(ROWS, lines):
+        assert [cell for cell in row.pins().values() if cell != NEWEST and f"| {cell} |" not in line] == []
+    for each in IMPOSSIBLE:
+        assert f"{each.requirement} on CPython {each.python}: {each.reason}" in kept
+
+
+def test_the_readmes_table_is_the_kept_one() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    table = re.findall(r"^\| .+ \|$", KEPT.read_text("utf-8"), re.M)
+    assert len(table) == len(ROWS) + 2
+    assert "\n".join(table) in readme
 
 
 def test_the_interpreter_that_runs_this_is_found_under_its_version() -> None:

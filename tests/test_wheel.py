@@ -122,7 +122,7 @@ def test_the_long_description_is_the_readme_and_renders(metadata: Message) -> No
     page = markdown.render(text)
     assert page is not None
     assert re.search(r"<h1[^>]*>gevent_dispatcher<", page)
-    assert page.count("<table>") == len(re.findall(r"^\|[:-][-:| ]*\|$", text, re.M))
+    assert page.count("<table>") == len(re.findall(r"^\| ?:?-[-:| ]*\|$", text, re.M))
 
 
 def test_what_is_imported_is_what_was_installed(bare_python: str, said: dict[str, Any]) -> None:
