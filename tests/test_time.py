@@ -179,7 +179,7 @@ def environment(good: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Where the reset comes before the handshake has begun, gevent's SSLSocket leaves itself to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket object:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("door", ["tls_warnings", "tls_garbage", "shut_upon_hello", "shut", "reset", "plain"])
 def test_a_handshake_that_cannot_succeed_is_an_error(good: Certificate, environment: None, door: str) -> None:
     with of_tls(door)(good) as url:
