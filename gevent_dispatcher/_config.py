@@ -53,6 +53,10 @@ def _check_number(name: str, value: object, accepted: Mapping[str, Any]) -> None
         raise ValueError(f"{name}={value!r}: must be {expected}")
 
 
+# Headers that say where a body ends: they belong to whoever puts it on the wire, as they do in requests.
+FRAMING = frozenset(("content-length", "transfer-encoding"))
+
+
 def header_problem(name: object, value: object) -> str | None:
     """What is wrong with a header, or None. The answer never contains the value: it may be a credential."""
     if not isinstance(name, str) or not _HEADER_NAME.match(name):
@@ -202,6 +206,8 @@ def _checked_headers(headers: object) -> dict[str, str]:
         problem = header_problem(name, value)
         if problem:
             raise ValueError(f"headers: {problem}")
+        if name.lower() in FRAMING:
+            raise ValueError(f"headers: {name} is not a setting: it follows from the body of each request")
     return dict(headers)
 
 

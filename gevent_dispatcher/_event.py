@@ -13,7 +13,7 @@ from typing import Any, Callable, Hashable, Mapping, NamedTuple, Sequence, Tuple
 from urllib.parse import urlencode
 
 from gevent_dispatcher import _url
-from gevent_dispatcher._config import header_problem
+from gevent_dispatcher._config import FRAMING, header_problem
 from gevent_dispatcher._json import NotJson, dump, encode, encode_plainly
 from gevent_dispatcher._url import Origin
 
@@ -25,9 +25,6 @@ _CERTAINLY_TAKEN = 1_000_000
 
 # Envelopes that are remembered. An application has a handful: one for each datafile revision and region.
 _REMEMBERED = 1_000
-
-# Framing belongs to whoever puts the body on the wire, as it does in requests.
-_FRAMING = frozenset(("content-length", "transfer-encoding"))
 
 # Types of values that cannot change.
 _PLAIN = frozenset((str, int, float, bool, type(None)))
@@ -280,7 +277,7 @@ def _checked_headers(headers: Any, address: _url.Address) -> dict[str, str]:
         problem = header_problem(name, value)
         if problem:
             raise Invalid(problem)
-        if name.lower() not in _FRAMING:
+        if name.lower() not in FRAMING:
             sent[name] = value
     if address.authorization:
         sent.setdefault("Authorization", address.authorization)

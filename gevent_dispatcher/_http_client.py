@@ -22,17 +22,21 @@ from gevent_dispatcher import __version__, _proxy
 from gevent_dispatcher._config import HttpConfig
 from gevent_dispatcher._event import Request
 from gevent_dispatcher._http_connection import pool_classes
-from gevent_dispatcher._http_response import MOST_BODY, Unanswered
+from gevent_dispatcher._http_response import Unanswered
+from gevent_dispatcher._http_wire import authority, prefer
 from gevent_dispatcher._resolver import Resolver
 from gevent_dispatcher._retry import Answer
 from gevent_dispatcher._threads import off_hub
 from gevent_dispatcher._tls import Context, make_context
 from gevent_dispatcher._url import Origin, parse
 
-# A body is read for its connection's sake only, which is not worth a sender's waiting for longer, in seconds.
+# Reading a body is not worth a sender's waiting for longer, in seconds.
 _BODY_TIMEOUT = 1.0
 
 _FAILURES = (HTTPError, http.client.HTTPException, OSError, ValueError)
+
+# What goes with each request, unless somebody says otherwise.
+_USUAL = {"Accept-Encoding": "identity", "User-Agent": f"gevent-dispatcher/{__version__}"}
 
 # We decide what is sent again. Made once: urllib3 makes one of `retries=False` for each request.
 _NO_RETRIES = urllib3.Retry(False, redirect=False)
@@ -66,9 +70,9 @@ class Client:
         self._config = config
         self._connections = connections
         self._timeout = _Timeouts(connect=config.connect_timeout, read=config.read_timeout)
-        self._headers = {"User-Agent": f"gevent-dispatcher/{__version__}", **config.headers}
+        self._headers = config.headers
         self._pool_classes = pool_classes(Resolver())
-        self._merged_last: tuple[Any, dict[str, str]] = (None, {})
+        self._merged_last: tuple[object, object, dict[str, str]] = (None, None, {})
         self._managers: dict[str, Any] = {}
         self._pools: dict[Origin, Any] = {}
         self._context: Any = None
@@ -87,7 +91,7 @@ class Client:
             if isinstance(response, Answer):
                 return response
             answer = Answer(response.status, response.headers.get("Retry-After"))
-            _finish(response)
+            response.finish(_BODY_TIMEOUT)
         return answer
 
     def close(self) -> None:
@@ -123,7 +127,7 @@ class Client:
             request.verb,
             f"{origin}{request.target}" if forwarded else request.target,
             body=request.body,
-            headers=self._merged(request.headers),
+            headers=self._merged(origin, request.headers),
             retries=_NO_RETRIES,
             redirect=False,
             assert_same_host=False,
@@ -132,13 +136,13 @@ class Client:
             decode_content=False,
         )
 
-    def _merged(self, headers: Mapping[str, str]) -> dict[str, str]:
+    def _merged(self, origin: Origin, headers: Mapping[str, str]) -> dict[str, str]:
         """An event's own headers go before ours. The last answer is kept: an envelope's headers are one object."""
-        if headers is not self._merged_last[0]:
-            own = {name.lower() for name in headers}
-            ours = {name: value for name, value in self._headers.items() if name.lower() not in own}
-            self._merged_last = headers, {**ours, **headers}
-        return self._merged_last[1]
+        last, at, merged = self._merged_last
+        if headers is not last or origin != at:
+            merged = prefer(headers, self._headers, {"Host": authority(origin), **_USUAL})
+            self._merged_last = headers, origin, merged
+        return merged
 
     def _pool(self, origin: Origin) -> Any:
         pool = self._pools.get(origin)
@@ -200,21 +204,6 @@ def _checked_proxy(proxy: str) -> tuple[str, str | None]:
         return _proxy.split_credentials(proxy)
     except ValueError as error:  # its text holds no credential
         raise OSError(errno.EINVAL, str(error)) from None
-
-
-def _finish(response: Any) -> None:
-    """Read the little that an answer's body has so that the connection can be kept, or close it."""
-    try:
-        if response.length_remaining == 0:
-            response.read(MOST_BODY, decode_content=False)  # as after a 204: there is nothing to wait for
-        elif response.connection is not None and response.connection.sock is not None:
-            with gevent.Timeout(_BODY_TIMEOUT, False):
-                response.read(MOST_BODY, decode_content=False)
-    except _FAILURES:
-        pass  # the status is known, and the body says nothing that we need
-    finally:
-        response.close()  # a connection whose answer was read whole has been given back by now
-        response.release_conn()
 
 
 def _is_stale(error: Exception) -> bool:

@@ -7,6 +7,7 @@ import queue
 import re
 import select
 import socket as native_socket
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import Any, Iterator
@@ -18,11 +19,16 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, NewConnectionError
 
-from gevent_dispatcher._http_response import Response, Unanswered
+from gevent_dispatcher._http_response import Answered, Plain, Response, Unanswered
+from gevent_dispatcher._http_wire import plain_status, request_head
 from gevent_dispatcher._resolver import Resolver
 from gevent_dispatcher._tls import CLOSED
 
 _poll = monkey.get_original("select", "poll") if hasattr(select, "poll") else None
+# urllib3 1.26.
+_IS_FIRST = not hasattr(HTTPConnection, "is_connected")
+# Bytes that are read first: more than an answer without a body has.
+_FIRST = 8_192
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d+)")
 
 
@@ -32,9 +38,8 @@ class _GeventConnection:
     response_class: Any = Response
     resolver: Resolver
     exchanges = 0
-    _is_at_head = False
-    _head: bytes | None = None
     sock: Any
+    _asked_by: str
     _deadline: float
 
     def connect(self) -> None:
@@ -96,53 +101,59 @@ class _GeventConnection:
         """Whether a kept connection is still silent: bytes or an end of file would be nobody's answer."""
         return self.sock is not None and not _is_readable(self.sock)
 
-    def request(self, *args: Any, **options: Any) -> None:
-        try:
-            super().request(*args, **options)  # type: ignore[misc]  # a mixin
-            if self._head is not None:  # no body came behind it
-                self.send(b"")
-        except CLOSED:
-            # An early answer such as 413 may be there all the same; if none is, reading it says so.
-            if self.sock is None:
-                raise
+    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **_: Any) -> None:
+        """Send head and body in one call: both by themselves would cost the hub and the kernel twice as much.
 
-    def endheaders(self, *args: Any, **options: Any) -> None:
-        self._is_at_head = True
-        try:
-            super().endheaders(*args, **options)  # type: ignore[misc]  # a mixin
-        finally:
-            self._is_at_head = False
-
-    def send(self, data: Any) -> None:
-        """Keep the head until the body comes: both in one call cost the hub and the kernel half of what two cost."""
-        if self._is_at_head and self._head is None:
-            self._head = data
-        else:
-            data, self._head = data if self._head is None else self._head + data, None
-            self._send_now(data)
-
-    def _send_now(self, data: Any) -> None:
-        if self.sock is None and self.auto_open:  # type: ignore[attr-defined]  # a mixin
+        Args:
+            body: bytes, or None.
+        """
+        if self.sock is None:
             self.connect()
-        if self.sock is not None:
-            # The exchange as a whole is bounded. A socket's timeout would count from the first byte to the last, and a
-            # large body would never get through a slow line.
-            self.sock.settimeout(None)
-        super().send(data)  # type: ignore[misc]  # a mixin
+        # The exchange as a whole is bounded. A socket's timeout would count from the first byte to the last, and a
+        # large body would never get through a slow line.
+        self.sock.settimeout(None)
+        head = request_head(method, url, headers, None if body is None else len(body))
+        self._asked_by = method
+        with suppress(*CLOSED):  # an early answer such as 413 may be there all the same; if none is, reading it says so
+            self.sock.sendall(head + body if body else head)
 
-    def getresponse(self) -> Any:
+    def getresponse(self, buffering: bool = True) -> Any:
+        """The answer: its head was read, or all of it.
+
+        Args:
+            buffering: urllib3 1.26 asks for it.
+        """
+        if not _IS_FIRST:  # which has done it
+            self.sock.settimeout(self.timeout)  # type: ignore[attr-defined]  # a mixin
+        first = self._first_bytes()
+        status = plain_status(first)
+        response = Plain(status) if status is not None else self._patiently(first)
+        self.exchanges += 1
+        return response
+
+    def _first_bytes(self) -> bytes:
         was_kept = self.exchanges > 0
         try:
-            response = super().getresponse()  # type: ignore[misc]  # a mixin
-        except Unanswered as error:
-            error.reused = was_kept
+            first: bytes = self.sock.recv(_FIRST)
+        except ConnectionError as error:
+            raise Unanswered(reused=was_kept) from error
+        if not first:
+            raise Unanswered(reused=was_kept)
+        return first
+
+    def _patiently(self, first: bytes) -> Response:
+        response = Response(self.sock, method=self._asked_by, first=first)
+        try:
+            response.begin()
+        except BaseException:
+            response.close()  # it holds the socket, too
             raise
-        self.exchanges += 1
+        if response.will_close:
+            self.close()
         return response
 
     def close(self) -> None:
         self.exchanges = 0
-        self._head = None
         super().close()  # type: ignore[misc]  # a mixin
 
 
@@ -154,13 +165,13 @@ class _TlsConnection(_GeventConnection, HTTPSConnection):
     pass
 
 
-class _LooksItself:
-    """A pool of urllib3 1.26, which would ask gevent's poll whether a kept connection is dead: a turn of the hub each.
+class _FirstPool:
+    """What pools of urllib3 1.26 need. Those of urllib3 2 ask the connection whether it is dead, and wrap no answer."""
 
-    urllib3 2 asks the connection.
-    """
+    ResponseCls = Answered
 
     def _get_conn(self, timeout: float | None = None) -> Any:
+        """Without asking gevent's poll whether a kept connection is dead, which takes a turn of the hub."""
         kept: _Kept | None = self.pool  # type: ignore[attr-defined]  # a mixin
         if kept is None:
             raise ClosedPoolError(self, "the pool is closed")  # type: ignore[arg-type]  # a mixin
@@ -174,7 +185,7 @@ class _LooksItself:
         return connection or self._new_conn()  # type: ignore[attr-defined]  # a mixin
 
 
-_POOL_MIXINS = () if hasattr(HTTPConnection, "is_connected") else (_LooksItself,)
+_POOL_MIXINS = (_FirstPool,) if _IS_FIRST else ()
 
 
 class _Kept:

@@ -1,7 +1,8 @@
 """An HTTP answer as it is read: bounded in bytes, never holding the hub, its status known whatever follows it.
 
-http.client reads in loops, of interim answers, header lines, chunks and trailers, and while bytes are always there no
-read ever waits: without the bounds here a stream of them would hold the hub for as long as the server likes.
+Nearly every answer is plain and comes whole with the first bytes; it is not read any further. All others are read by
+http.client, which does so in loops, of interim answers, header lines, chunks and trailers; and while bytes are always
+there no read ever waits: without the bounds here a stream of them would hold the hub for as long as the server likes.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import http.client
 import io
 import re
 from http.client import HTTPMessage
-from typing import Any
+from typing import Any, Mapping
 
 import gevent
+
+from gevent_dispatcher._http_wire import HEADER, MOST_HEADERS
 
 # An answer's body says nothing that we need: this much is read so that the connection can be kept, then it is closed.
 MOST_BODY = 65_536
@@ -29,11 +32,8 @@ _LENGTH = re.compile(r"[0-9]{1,18}\Z")
 
 # RFC 9110, sections 15.3.5 and 15.4.5.
 _BODILESS = (204, 304)
-# Of one answer, as in http.client.
-_MOST_HEADERS = 100
+# Of one header, as in http.client.
 _LONGEST_LINE = 65_536
-# A header as servers send it: a token, a colon, text in one line.
-_HEADER = re.compile(rb"([!#-'*+.^-z|~0-9A-Z-]+):([^\r\n\0]*)\r?\n\Z")
 
 
 class Unusable(http.client.HTTPException):
@@ -45,25 +45,36 @@ class Unusable(http.client.HTTPException):
 
 
 class Unanswered(ConnectionResetError):
-    """The connection was closed before the first byte of an answer."""
+    """The connection was closed before the first byte of an answer.
 
-    reused = False
+    Args:
+        reused: it had carried another exchange before.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, reused: bool) -> None:
         super().__init__(errno.ECONNRESET, "the connection was closed before an answer")
+        self.reused = reused
 
 
 class _Bounded(io.RawIOBase):
-    """The bytes of one answer: only so many, and a turn of the hub before each further read."""
+    """The bytes of one answer: only so many, and a turn of the hub before each further read.
 
-    def __init__(self, raw: Any) -> None:
+    Args:
+        raw: a socket's file.
+        first: what was read of it before.
+    """
+
+    def __init__(self, raw: Any, first: bytes) -> None:
         self._raw = raw
+        self._first = first
         self.seen = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> Any:
+        if self._first:
+            return self._again(buffer)
         if self.seen >= _MOST_READ:
             raise Unusable(f"the answer has more than {_MOST_READ} bytes")
         if self.seen:
@@ -72,13 +83,64 @@ class _Bounded(io.RawIOBase):
         self.seen += count or 0
         return count
 
+    def _again(self, buffer: Any) -> int:
+        given, self._first = self._first[: len(buffer)], self._first[len(buffer) :]
+        buffer[: len(given)] = given
+        self.seen += len(given)
+        return len(given)
+
     def close(self) -> None:
         self._raw.close()
         super().close()
 
 
-class Response(http.client.HTTPResponse):
-    """Skips interim answers, and keeps no connection on which the next answer could not be found."""
+class Answered:
+    """What urllib3's pools want of an answer, and do with it."""
+
+    version_string = "HTTP/1.1"
+    retries: Any = None
+    _connection: Any = None
+    _pool: Any = None
+
+    @classmethod
+    def from_httplib(cls, response: Answered, pool: Any, connection: Any, **_: Any) -> Answered:
+        """As a pool of urllib3 1.26 wraps http.client's answers: there is nothing to wrap."""
+        response._pool, response._connection = pool, connection
+        return response
+
+    def give_back(self, is_read: bool) -> None:
+        """Have the pool keep the connection, if it can be used again.
+
+        Args:
+            is_read: the whole answer was.
+        """
+        connection, self._connection = self._connection, None
+        if not is_read:
+            connection.close()
+        self._pool._put_conn(connection)
+
+
+class Plain(Answered):
+    """An answer that came whole with the first bytes, and says no more than its status."""
+
+    headers: Mapping[str, str] = {}
+    msg = HTTPMessage()
+    length = length_remaining = 0
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+    def finish(self, seconds: float) -> None:
+        """Give the connection back."""
+        self.give_back(is_read=True)
+
+
+class Response(Answered, http.client.HTTPResponse):
+    """Skips interim answers, and keeps no connection on which the next answer could not be found.
+
+    Args:
+        first: what was read of it before, in bytes; other arguments are those of http.client's.
+    """
 
     code: Any
     headers: Any
@@ -90,9 +152,9 @@ class Response(http.client.HTTPResponse):
     will_close: Any
     _method: Any
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, first: bytes = b"", **options: Any) -> None:
         super().__init__(*args, **options)
-        self._bytes = _Bounded(self.fp.detach())
+        self._bytes = _Bounded(self.fp.detach(), first)
         self.fp = io.BufferedReader(self._bytes)
 
     def begin(self) -> None:
@@ -128,6 +190,28 @@ class Response(http.client.HTTPResponse):
         self.headers.set_payload(None)
         self.will_close = True
 
+    @property
+    def length_remaining(self) -> Any:
+        """Bytes of the body that were not read, if that is known."""
+        return self.length
+
+    def finish(self, seconds: float) -> None:
+        """Read the little that a body has so that the connection can be kept, or close it.
+
+        Args:
+            seconds: a body is read for its connection's sake only, for so long.
+        """
+        try:
+            if self._connection.sock is not None:  # else this answer is its last
+                with gevent.Timeout(seconds, False):
+                    self.read(MOST_BODY)
+        except (http.client.HTTPException, OSError, ValueError):
+            pass  # the status is known, and the body says nothing that we need
+        finally:
+            is_read = self.isclosed()
+            self.close()
+            self.give_back(is_read)
+
     def _read_status(self) -> tuple[str, int, str]:
         for _ in range(_MOST_INTERIM + 1):
             version, status, reason = self._read_one_status()
@@ -144,7 +228,7 @@ class Response(http.client.HTTPResponse):
         except ConnectionError as error:
             if self._bytes.seen:
                 raise
-            raise Unanswered from error
+            raise Unanswered(reused=False) from error
 
 
 def _version(text: str) -> int:
@@ -162,7 +246,7 @@ def read_headers(file: Any) -> HTTPMessage:
         Unusable: there are too many, or one is too long.
     """
     lines = _header_lines(file)
-    plain = [_HEADER.match(line) for line in lines]
+    plain = [HEADER.match(line) for line in lines]
     if not all(plain):
         text = b"".join((*lines, b"\r\n")).decode("iso-8859-1")
         return email.parser.Parser(_class=HTTPMessage).parsestr(text)
@@ -177,7 +261,7 @@ def _header_lines(file: Any) -> list[bytes]:
     for line in iter(lambda: file.readline(_LONGEST_LINE + 1), b""):
         if line in (b"\r\n", b"\n"):
             break
-        if len(line) > _LONGEST_LINE or len(lines) >= _MOST_HEADERS:
-            raise Unusable(f"more than {_MOST_HEADERS} headers, or one of more than {_LONGEST_LINE} bytes")
+        if len(line) > _LONGEST_LINE or len(lines) >= MOST_HEADERS:
+            raise Unusable(f"more than {MOST_HEADERS} headers, or one of more than {_LONGEST_LINE} bytes")
         lines.append(line)
     return lines

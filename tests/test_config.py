@@ -84,6 +84,12 @@ def test_something_that_is_no_transport_is_refused() -> None:
         GeventEventDispatcher(transport="http://example.com")  # type: ignore[arg-type]  # what is tested
 
 
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding"])
+def test_a_header_that_follows_from_the_body_is_no_setting(name: str) -> None:
+    with pytest.raises(ValueError, match=f"headers: {name} is not a setting"):
+        HttpConfig(headers={name: "3"})
+
+
 def test_headers_and_proxy_stay_out_of_every_repr() -> None:
     dispatcher = GeventEventDispatcher(headers={"Authorization": "secret"}, proxy="http://user:secret@proxy:1")
     assert "secret" not in repr(dispatcher)

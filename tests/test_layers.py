@@ -42,6 +42,7 @@ LAYERS = {
     "_inbox": 2,
     "_resolver": 2,
     "_tls": 2,
+    "_http_wire": 1,
     "_http_response": 2,
     "_http_connection": 2,
     "_http_client": 2,

@@ -16,6 +16,7 @@ from typing import Any, Callable, Iterable
 from gevent_dispatcher._body import members, take_apart
 from gevent_dispatcher._event import Encoder, Refused, merge
 from gevent_dispatcher._http_response import Response, Unusable, read_headers
+from gevent_dispatcher._http_wire import plain_status
 from gevent_dispatcher._proxy import proxy_for, split_credentials
 from gevent_dispatcher._retry import LONGEST_RETRY_AFTER, parse_retry_after
 from gevent_dispatcher._url import parse
@@ -129,12 +130,16 @@ class _Socket:
 
 
 def response(data: bytes) -> None:
-    """A whole answer: read, or an error of those that a connection may have."""
+    """A whole answer: read, or an error of those that a connection may have. What is plain is read as all else is."""
     for prefix in (b"", b"HTTP/1.1 200 OK\r\n"):
-        answer = Response(_Socket(prefix + data), method="POST")  # type: ignore[arg-type]
+        answer = Response(_Socket(b""), method="POST", first=prefix + data)  # type: ignore[arg-type]
+        plain = plain_status(prefix + data)
+        status = None
         with suppress(HTTPException, OSError):
             answer.begin()
+            status = answer.status
             answer.read(65_536)
+        _check(plain is None or (plain == status and answer.isclosed()), "what is plain is read otherwise")
         answer.close()
 
 
