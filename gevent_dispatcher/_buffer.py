@@ -80,7 +80,8 @@ class Buffer:
         batch.room -= size
         self.events += 1
         self.bytes += size
-        self.full = self.events >= self._most_events or self.bytes >= self._most_bytes
+        if self.events >= self._most_events or self.bytes >= self._most_bytes:
+            self.full = True
         if not visitors or batch.visitors >= self._batch_size:
             self._close(batch)
             return True

@@ -10,6 +10,7 @@ from gevent_dispatcher._config import CONFIG_NAMES, Config, sort_settings
 from gevent_dispatcher._disabled import DisabledEngine
 from gevent_dispatcher._engine import Engine
 from gevent_dispatcher._health import Health
+from gevent_dispatcher._pid import PID, remembered
 from gevent_dispatcher._stats import Stats
 from gevent_dispatcher._transport import Transport, transport_of
 
@@ -96,7 +97,7 @@ class GeventEventDispatcher:
         if event is _NOTHING:  # not a descriptor: that would cost each event an eighth of what its encoding costs
             return default_dispatcher().dispatch_event(self)
         engine = self._engine
-        if engine is None or engine.pid != getpid():
+        if engine is None or engine.pid != PID[0]:
             engine = self._engine_of_this_process()
         return engine.accept(event)
 
@@ -176,13 +177,16 @@ class GeventEventDispatcher:
         return self._engines.get(getpid())
 
     def _engine_of_this_process(self) -> Engine | DisabledEngine:
+        self._engine = self._engines.get(remembered()) or self._new_engine()
+        return self._engine
+
+    def _new_engine(self) -> Engine | DisabledEngine:
         """Several native threads may come first at once: one engine wins, and only the winner has side effects."""
         engine = self._make_engine()
         winner = self._engines.setdefault(engine.pid, engine)
         if winner is engine:
             _process.enlist(engine)
             engine.begin()
-        self._engine = winner
         return winner
 
     def _make_engine(self) -> Engine | DisabledEngine:

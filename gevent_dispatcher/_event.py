@@ -102,6 +102,7 @@ def merge(envelope: Envelope, parts: Sequence[bytes]) -> Request:
 class _Recent(NamedTuple):
     """The envelope that was last seen with certain names in params, to recognise it by identity."""
 
+    names: tuple[Any, ...]
     pick: Callable[[Any], Sequence[Any]]  # all values of params but the visitors
     values: Sequence[Any]
     url: str
@@ -115,6 +116,7 @@ class Encoder:
     def __init__(self) -> None:
         self._envelopes: dict[Hashable, Envelope] = {}
         self._recent: dict[tuple[Any, ...], _Recent] = {}
+        self._last: _Recent | None = None
 
     def encode(self, event: Any) -> Encoded:
         """Encode one event.
@@ -148,10 +150,14 @@ class Encoder:
             Exception: of any kind; `encode` will say what is wrong with the event.
         """
         params = event.params
-        recent = self._recent.get(tuple(params)) if type(params) is dict else None
-        if recent is None:
+        if type(params) is not dict:
             return None
-        pick, values, url, headers, envelope = recent  # by name, each would cost as much as a look-up in a dict
+        recent, present = self._last, tuple(params)
+        if recent is None or recent[0] != present:
+            recent = self._last = self._recent.get(present)
+            if recent is None:
+                return None
+        _, pick, values, url, headers, envelope = recent  # by name, each would cost as much as a look-up in a dict
         if (
             not all(map(is_, pick(params), values))
             or event.url != url
@@ -162,7 +168,7 @@ class Encoder:
         visitors = params["visitors"]
         if type(visitors) is not list or len(visitors) != 1 or type(visitors[0]) is not dict:
             return None
-        data = encode(visitors)[1:-1]
+        data = encode(visitors[0])
         size = len(data) + 1
         return (envelope, data, 1, size) if size <= _CERTAINLY_TAKEN else None
 
@@ -204,7 +210,7 @@ class Encoder:
         are_text = all(type(name) is str for name in names)
         if are_text and len(others) > 1 and all(type(value) in _PLAIN for value in values):
             copied = dict(headers) if headers else headers
-            self._recent[names] = _Recent(itemgetter(*others), values, url, copied, envelope)
+            self._last = self._recent[names] = _Recent(names, itemgetter(*others), values, url, copied, envelope)
 
     def _encode_alone(self, url: Any, headers: Any, params: Any) -> Encoded:
         key = (url, _header_key(headers))
@@ -219,6 +225,7 @@ class Encoder:
         if len(self._envelopes) >= _REMEMBERED:
             self._envelopes.clear()
             self._recent.clear()
+            self._last = None
         self._envelopes[key] = envelope
 
 

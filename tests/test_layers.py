@@ -29,6 +29,7 @@ LAYERS = {
     "_notices": 0,
     "_log": 0,
     "_off_switch": 0,
+    "_pid": 0,
     "_health": 0,
     "_retry": 1,
     "_breaker": 1,
