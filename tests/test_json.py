@@ -6,6 +6,8 @@ import dataclasses
 import datetime
 import enum
 import json
+import subprocess
+import sys
 import uuid
 from typing import Any
 
@@ -94,3 +96,23 @@ def test_what_is_circular_or_nested_too_deeply_is_refused(encode: Any) -> None:
     for value in (circle, nested):
         with pytest.raises(NotJson, match="circular"):
             dump(value, encode)
+
+
+MEMORY = """
+import resource, sys
+from gevent_dispatcher import _json
+encode = getattr(_json, sys.argv[1])
+def pages():
+    return int(open("/proc/self/statm").read().split()[1])
+texts = [encode([{"name": "x" * 1_000}])]
+before = pages()
+texts.extend(encode([{"name": "x" * 1_000}]) for _ in range(20_000))
+print((pages() - before) * resource.getpagesize() / sum(map(len, texts)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.parametrize("encode", ["encode_plainly", "encode_fast"])
+def test_a_text_takes_little_more_memory_than_it_is_long(encode: str) -> None:
+    done = subprocess.run([sys.executable, "-c", MEMORY, encode], stdout=subprocess.PIPE, timeout=60, check=True)
+    assert float(done.stdout) < 1.5
