@@ -30,6 +30,7 @@ from gevent_dispatcher.queues import (
 from gevent_dispatcher.queues._message import Letter, decode, encode, size_of
 from gevent_dispatcher.queues.sqs import DeadLetters, SqsQueue
 from gevent_dispatcher.queues.sqs._batch import how_many, portions, texts_of
+from gevent_dispatcher.queues.sqs._client import read_messages
 from gevent_dispatcher.queues.sqs._faults import explain
 from tests.commands import environ
 from tests.lifetimes._processes import ROOT
@@ -512,6 +513,37 @@ def test_a_client_is_made_off_the_hub_and_once(client: Recording) -> None:
     gevent.joinall([gevent.spawn(queue.put, [request()]) for _ in range(5)], timeout=5, raise_error=True)
     assert len(idents) == 1
     assert idents[0] != get_ident()
+
+
+def read_early(status: int, body: bytes) -> tuple[dict[str, Any], bytes]:
+    """What is read of an answer before botocore reads it, and what is left to it."""
+    answer, read = {"status_code": status, "body": body}, {}
+    read_messages(response_dict=answer, customized_response_dict=read, operation_model=None)
+    return read, answer["body"]
+
+
+def test_messages_are_read_by_the_quickest_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("orjson", reason="json is the quickest then, and botocore has it")
+    body = json.dumps({"Messages": [{"Body": 'a "quoted" \u00e9'}]}).encode()
+    assert read_early(200, body) == (json.loads(body), b"{}")
+    monkeypatch.setattr("gevent_dispatcher._json._orjson", None)
+    assert read_early(200, body) == ({}, body)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, b'{"Messages": []}'),
+        (200, b"{}"),
+        (200, b"[]"),
+        (200, b""),
+        (200, b"<xml/>"),
+        (200, b'{"Messages": null}'),
+        (200, b'{"Messages": [{"Body": "\\ud800"}]}'),
+    ],
+)
+def test_an_answer_that_is_not_as_expected_is_left_to_botocore(status: int, body: bytes) -> None:
+    assert read_early(status, body) == ({}, body)
 
 
 def test_headers_that_are_left_out_are_said_once_by_their_names(

@@ -11,11 +11,17 @@ from gevent import monkey
 
 monkey.patch_all()
 
-import argparse  # noqa: E402  # the patch comes first, as in the servers
+import sys  # noqa: E402  # the patch comes first, as in the servers
+
+_HIDE = "--without-orjson"
+if _HIDE in sys.argv:
+    hidden: dict = sys.modules  # type: ignore[type-arg,assignment]
+    hidden["orjson"] = None
+
+import argparse  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import sqlite3  # noqa: E402
-import sys  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
 from contextlib import contextmanager  # noqa: E402
@@ -133,7 +139,7 @@ def _sqs_queue(task: dict[str, Any]) -> Any:
     )
     endpoint = task["queue"].rpartition("/1/")[0]
     client = session.create_client("sqs", region_name="eu-west-1", endpoint_url=endpoint, config=config)
-    return SqsQueue(task["queue"], client=client)
+    return SqsQueue(task["queue"], client=lambda: client)
 
 
 def _stop_after(consumer: Consumer, events: int) -> None:
@@ -229,6 +235,7 @@ def _stand_in() -> Iterator[str]:
 
 def _in_a_process(task: dict[str, Any]) -> dict[str, float]:
     arguments = [sys.executable, "-m", "tests.benchmarks.queues", "--task", json.dumps(task)]
+    arguments += [_HIDE] * (_HIDE in sys.argv)
     return dict(json.loads(programs.run(arguments, 120.0)))
 
 
@@ -252,6 +259,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20_000, help="events of one run")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=list(WAYS), help="these ways, beside making and direct")
+    parser.add_argument(_HIDE, action="store_true", help="as if it were not installed")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.task:
