@@ -47,7 +47,6 @@ _MARGIN, _LONGEST_MARGIN = 0.25, 2.0
 # What a queue that waited for messages may take to say that there are none, in seconds.
 _ANSWER = 1.0
 
-
 # Where the SDK sends its events, and so where a message may ask to be sent (its `event_factory`, 5.7.0).
 EVENT_API = ("https://logx.optimizely.com", "https://eu.logx.optimizely.com")
 

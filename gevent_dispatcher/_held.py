@@ -119,7 +119,6 @@ class Ticket:
         self.left.extend(batch.request() for batch in batches)
         self.is_untried = not any(batch.attempts for batch in batches)
 
-
     def note_unsent(self) -> None:
         """Write down that nothing of it was ever sent."""
         self.left, self.is_untried = [self.request], True

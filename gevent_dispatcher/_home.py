@@ -23,7 +23,6 @@ get_ident: Callable[[], int] = monkey.get_original("_thread", "get_ident")
 allocate_lock = monkey.get_original("_thread", "allocate_lock")
 _start_new_thread = monkey.get_original("_thread", "start_new_thread")
 
-
 # How long a fork waits for the thread to stand still, and that at most for the fork; in seconds.
 _PAUSE_WAIT = 1.0
 _LONGEST_PAUSE = 5.0

@@ -39,9 +39,7 @@ def is_url(name: str) -> bool:
     return name.startswith(("https://", "http://"))
 
 
-def add_sqs(
-    command: argparse.ArgumentParser, dead_letters: bool = True, puts: bool = True
-) -> argparse._ArgumentGroup:
+def add_sqs(command: argparse.ArgumentParser, dead_letters: bool = True, puts: bool = True) -> argparse._ArgumentGroup:
     """Add the options that commands have for queues of SQS.
 
     Args:

@@ -104,7 +104,7 @@ def connect(path: str, create: bool, retry: Retry) -> sqlite3.Connection:
     _check_place(path, create)
     connection = _connection(path)
     try:
-        retry(lambda: _settle(connection, path, retry))
+        retry(lambda: _settle(connection, path))
     except BaseException:
         connection.close()
         raise
@@ -159,7 +159,7 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _settle(connection: sqlite3.Connection, path: str, retry: Retry) -> None:
+def _settle(connection: sqlite3.Connection, path: str) -> None:
     version = _look_up_version(connection, path)
     _check_whole(connection, path)
     mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]

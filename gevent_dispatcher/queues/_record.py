@@ -19,7 +19,6 @@ _HOST = re.compile(r"[!-~]+\Z")
 _SCHEMES = ("http", "https")
 _VERBS = ("POST", "GET")
 
-
 # The members of an address.
 ADDRESS = frozenset(("verb", "origin", "target", "headers"))
 

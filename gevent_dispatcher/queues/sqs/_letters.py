@@ -140,9 +140,7 @@ class DeadLetters:
     def __init__(
         self, url: str, *, region: str | None = None, client: Any = None, timeout: float = 2 * DEFAULT_TIMEOUT
     ) -> None:
-        self._settings = Settings(
-            url, None, region, client, PACKED_BYTES, LARGEST_BYTES, 1, timeout, 0, None
-        )
+        self._settings = Settings(url, None, region, client, PACKED_BYTES, LARGEST_BYTES, 1, timeout, 0, None)
 
     def open(self) -> OpenDeadLetters:
         """Make what this process needs."""
@@ -163,5 +161,3 @@ class OpenDeadLetters:
     def close(self) -> None:
         """Give back connections. May be called twice; never raises."""
         self._client.close()
-
-
