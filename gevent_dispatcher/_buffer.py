@@ -388,9 +388,14 @@ class Buffer:
         """What is not settled of the batches of one number."""
         return self._pending.pieces(number)
 
-    def rests(self, by: float) -> bool:
-        """Whether any origin is left alone: its breaker is open, or the time that it asked for ends later than `by`."""
-        return any(lane.rests(by) for lane in self._lanes.values())
+    def waits_in_vain(self, by: float) -> bool:
+        """Whether all that is pending is for origins that are left alone; False when nothing is.
+
+        Args:
+            by: monotonic seconds; an origin is left alone while its breaker is open, or when it asked for longer.
+        """
+        busy = [lane for lane in self._lanes.values() if lane.has_work]
+        return bool(busy) and not self._open and all(lane.rests(by) for lane in busy)
 
     def health(self, now: float) -> Health:
         """How it is doing.

@@ -120,8 +120,8 @@ class Consumer:
         """Deliver until `stop` is called.
 
         Args:
-            until_empty: or until the queue gives nothing more and what is held has ended, or an origin rests or asked
-                for some seconds, or the queue has been away for some.
+            until_empty: or until the queue gives nothing more and what is held has ended, or is for origins that rest
+                or asked for some seconds; or the queue has been away for some.
 
         Raises:
             QueueUnusable: what is there is not a queue.
@@ -166,7 +166,8 @@ class Consumer:
         config = self._config
 
         def is_over(is_empty: bool) -> bool:
-            return (is_empty and not self._held) or self._buffer.rests(monotonic() + _SOON) or receivers.is_at_its_end
+            is_done = is_empty and not self._held
+            return is_done or self._buffer.waits_in_vain(monotonic() + _SOON) or receivers.is_at_its_end
 
         receivers = Receivers(
             opened,

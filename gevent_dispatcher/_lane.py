@@ -192,6 +192,11 @@ class Lane:
         """Whether there is nothing here, and nothing to remember."""
         return not (self._ready or self._waiting or self.in_flight) and self.breaker.is_well
 
+    @property
+    def has_work(self) -> bool:
+        """Whether anything is under way or waits here, what has ended meanwhile aside."""
+        return self.in_flight > 0 or bool(self.resting())
+
     def rests(self, by: float) -> bool:
         """Whether its breaker is open, or the time that it asked for ends later than `by`."""
         asked = (each.asked and each.not_before > by and not each.batch.is_gone for each in self._waiting)

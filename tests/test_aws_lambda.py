@@ -144,6 +144,17 @@ def test_an_outage_returns_everything_soon() -> None:
         assert monotonic() - begun < 10
 
 
+def test_an_endpoint_that_is_away_keeps_no_record_from_another() -> None:
+    with HostileServer(default="delay/0.02") as server, refusing_port() as port:
+        away = [record(message(f"http://127.0.0.1:{port}/v1/events", name), id=name) for name in names(10, "away")]
+        well = [record(message(server.url("v1/events"), name), id=name) for name in names(20)]
+        handler = make_handler(destinations=None, pool_size=2, backoff_base=0.01, proxy="", margin=0.1)
+        begun = monotonic()
+        assert failed(handler(event(*away, *well), Context(60))) == names(10, "away")
+        assert len(server.received) == len(well)
+        assert monotonic() - begun < 10
+
+
 def test_an_endpoint_that_asks_for_minutes_is_not_waited_for() -> None:
     with HostileServer(default="retry_after/120") as server:
         begun = monotonic()

@@ -107,6 +107,35 @@ def taken_sizes(waiting: Buffer) -> list[int]:
         sizes.append(batch.events)
 
 
+def test_it_waits_in_vain_while_all_that_is_pending_is_for_origins_that_are_left_alone() -> None:
+    waiting = buffer(batch_size=1)
+    assert not waiting.waits_in_vain(102.0)
+    waiting.add(encoded(envelope(ORIGINS[0])), at(100.0))
+    batch = sent_and_failed(waiting, 100.0, asked=5.0)
+    assert not waiting.waits_in_vain(102.0)  # it is with somebody who has not said yet what becomes of it
+    waiting.put_back(batch, 105.0, asked=True)
+    assert waiting.waits_in_vain(102.0)
+    assert not waiting.waits_in_vain(105.0)
+    waiting.add(encoded(envelope(ORIGINS[1])), at(100.0))
+    assert not waiting.waits_in_vain(102.0)
+    well = waiting.take(100.0)
+    assert well is not None
+    assert not waiting.waits_in_vain(102.0)  # it is under way
+    waiting.answered(well)
+    waiting.settle(well)
+    assert waiting.waits_in_vain(102.0)
+    waiting.settle(batch)
+    assert not waiting.waits_in_vain(102.0)
+
+
+def test_it_does_not_wait_in_vain_while_a_batch_gathers_events() -> None:
+    waiting, us, eu = buffer(batch_size=2), envelope(ORIGINS[0]), envelope(ORIGINS[1])
+    for where in (us, us, eu):
+        waiting.add(encoded(where), at(100.0))
+    waiting.put_back(sent_and_failed(waiting, 100.0, asked=5.0), 105.0, asked=True)
+    assert not waiting.waits_in_vain(102.0)
+
+
 def test_origins_take_turns() -> None:
     waiting = buffer(batch_size=1)
     us, eu = envelope(ORIGINS[0]), envelope(ORIGINS[1])

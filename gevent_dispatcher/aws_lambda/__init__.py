@@ -38,8 +38,8 @@ What becomes of a message:
 An event without records is answered at once. One that is not from SQS raises, so that nothing of it is deleted. When
 less than `margin` and half a second are left, all is returned, and nothing was sent. A quarter of the time that is
 left, 5 s at most, is kept for finishing requests that are under way; those that hang are given up then. An endpoint
-that is away (five failures in a row), or asks for more than two seconds, is not waited for: time is paid for, and the
-queue has more patience.
+that is away (five failures in a row), or asks for more than two seconds, is not waited for once everything for other
+endpoints has ended: time is paid for, and the queue has more patience.
 
 Nothing is patched, and no thread is started but those of gevent's pools, which import, look names up and call SQS.
 The hub runs only while the handler waits. Connections are kept from one invocation to the next; when Lambda froze the

@@ -45,10 +45,12 @@ _LONGEST_MARGIN = 899.0
 LEAST = 0.5
 # What is kept of the time for finishing what was sent: a quarter, and in seconds at most. Then what hangs is given up.
 _SHARE, _LONGEST = 0.25, 5.0
-# How often is looked whether an origin rests, in seconds.
+# How often is looked whether nothing more can be delivered, in seconds.
 _LOOK = 0.05
 # As long as any invocation may take, and longer: nothing expires but the invocation's time.
 _WHOLE_INVOCATION = 3600.0
+# No invocation has more records (AWS Lambda developer guide, "Using Lambda with Amazon SQS"), and all are in memory.
+_MOST_RECORDS = 10_000
 
 
 def make_handler(
@@ -206,6 +208,7 @@ class Handler:
             close_timeout=finish,
             hold_timeout=_WHOLE_INVOCATION,
             lease=_WHOLE_INVOCATION,
+            max_held=_MOST_RECORDS,
             poll_interval=_LOOK,
             **self._settings,
         )

@@ -89,7 +89,7 @@ def add(commands: Commands) -> None:
     """Add the command to a parser."""
     command = add_command(commands, "worker", "deliver what is in a queue", _DESCRIPTION, usage=_USAGE)
     command.add_argument("queue", type=queue_name, metavar="QUEUE", help="a SqliteQueue's path, or a url of Amazon SQS")
-    command.add_argument("--once", action="store_true", help="end when the queue is empty, or the endpoint is away")
+    command.add_argument("--once", action="store_true", help="end when no more can be delivered now")
     command.add_argument(
         "--allow",
         action="append",
