@@ -358,7 +358,8 @@ class Consumer:
 
     def _finish(self, senders: Senders, receivers: Receivers) -> None:
         """Wait for what is under way, give the rest back, and have the queue know, as far as time goes."""
-        self.stop()
+        if not self._is_stopping:
+            self.stop()
         receivers.stop()
         self._finish_what_is_under_way(receivers, self._deadline - _margin(max(self._deadline - monotonic(), 0.0)))
         senders.stop(_KILL_TIMEOUT, _KILL_TIMEOUT)

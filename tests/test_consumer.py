@@ -186,6 +186,16 @@ def test_what_is_under_way_is_finished_when_another_origin_rests(queue: OpenQueu
     assert (consumer.stats().acked, consumer.stats().released) == (1, 10)
 
 
+def test_a_stop_may_be_given_more_time_than_the_setting_says(queue: OpenQueue, run: Runner) -> None:
+    with HostileServer() as server:
+        queue.put(requests(server.url("delay/0.5"), ["slow"]))
+        consumer = run(server.url(), close_timeout=0.05)
+        wait_until(lambda: consumer.stats().requests == 1)
+        consumer.stop(20)
+        wait_until(lambda: consumer.stats().held == 0)
+        assert (consumer.stats().acked, consumer.stats().released) == (1, 0)
+
+
 def test_what_is_left_of_a_message_comes_back_as_a_message_of_its_own(queue: OpenQueue, run: Runner) -> None:
     blocked = gevent.event.Event()
 
