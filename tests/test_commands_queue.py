@@ -217,6 +217,13 @@ def test_requeue_wants_to_know_which(buried: QueueFile, arguments: tuple[str, ..
     assert buried.status().dead == 3
 
 
+def test_requeue_knows_an_option_that_there_is_not(buried: QueueFile) -> None:
+    done = run("queue", "requeue", buried.path, "--everything", ids(buried)[0])
+    assert done.returncode == 2
+    assert "unrecognized arguments: --everything" in done.stderr
+    assert buried.status().dead == 3
+
+
 def test_purge(buried: QueueFile) -> None:
     done = run("queue", "purge", buried.path, "--yes")
     assert (done.returncode, done.stdout) == (0, "2 messages deleted.\n")

@@ -127,7 +127,7 @@ def test_poison_goes_to_the_dead_letters_and_operators_see_it_there(tmp_path: Pa
             "dead": 2,
         }
         (guilty,) = [each["id"] for each in letters if each["origin"]]
-        assert run("queue", "requeue", queue, guilty, *options[1:]).returncode == 0
+        assert run("queue", "requeue", *options, guilty).returncode == 0
         assert moto.counts(queue) == (1, 0)
         done = run("queue", "purge", "--dead", "--yes", *options)
         assert (done.returncode, done.stdout) == (0, "1 dead letters deleted.\n")

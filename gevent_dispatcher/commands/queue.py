@@ -58,7 +58,7 @@ Have dead letters received again, as if they were new: when what refused them ha
 
   python -m gevent_dispatcher queue requeue queue.db 17 18
   python -m gevent_dispatcher queue requeue queue.db --all
-  python -m gevent_dispatcher queue requeue https://sqs... 5fea7756-0ea4-451a --dead-letter-url https://sqs...
+  python -m gevent_dispatcher queue requeue https://sqs... --dead-letter-url https://sqs... 5fea7756-0ea4-451a
 """
 
 _PURGE = """\
@@ -88,6 +88,7 @@ def add(commands: Commands) -> None:
     requeue = _add(actions, "requeue", "have dead letters received again", _REQUEUE, _requeue)
     requeue.add_argument("ids", nargs="*", metavar="ID", help="as `queue dead` shows them")
     requeue.add_argument("--all", action="store_true", help="all dead letters")
+    requeue.set_defaults(takes_rest=True)  # argparse takes no id any more that stands behind an option
     purge = _add(actions, "purge", "delete all messages, or all dead letters", _PURGE, _purge)
     purge.add_argument("--dead", action="store_true", help="the dead letters instead of the messages")
     purge.add_argument("--yes", action="store_true", help="do not ask")
@@ -217,14 +218,23 @@ def _printable(text: str) -> str:
 
 
 def _requeue(queue: OpenQueue, options: argparse.Namespace) -> int:
-    if options.all == bool(options.ids):
-        options.complain("give the ids of dead letters, or --all")
-    requeued = queue.requeue(None if options.all else options.ids)
+    ids = _ids(options)
+    requeued = queue.requeue(None if options.all else ids)
     print(f"{requeued} dead letters are messages again.")
-    wanted = 0 if options.all else len(set(options.ids))
+    wanted = len(set(ids))
     if requeued < wanted:
         print(f"There is no dead letter with {wanted - requeued} of these ids.", file=sys.stderr)
     return INCOMPLETE if requeued < wanted else WELL
+
+
+def _ids(options: argparse.Namespace) -> list[str]:
+    ids = [*options.ids, *options.rest]
+    unknown = [each for each in ids if each.startswith("-")]
+    if unknown:
+        options.complain(f"unrecognized arguments: {' '.join(unknown)}")
+    if options.all == bool(ids):
+        options.complain("give the ids of dead letters, or --all")
+    return ids
 
 
 def _purge(queue: OpenQueue, options: argparse.Namespace) -> int:
