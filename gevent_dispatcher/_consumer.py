@@ -103,7 +103,8 @@ class Consumer:
         self._is_news = Event()  # there is something to tell the queue
         self._helpers: list[Any] = []
         self._observers: list[Observer] = []
-        self._watch = Watch(self._observers, lambda: self._held)
+        self._voice = self._own_voice = Voice(self._config.on_delivery)
+        self._watch = Watch(self._observers, lambda: self._held, self._own_voice.repeats)
         self._senders: Senders | None = None
         self._receivers: Receivers | None = None
         self._buries = True
@@ -112,7 +113,6 @@ class Consumer:
         self._is_stopping = False
         self._is_abandoned = False
         self._deadline = float("inf")
-        self._voice = Voice(self._config.on_delivery)
 
     # -- run and stop --------------------------------------------------------------------------------------------------
 
@@ -146,6 +146,7 @@ class Consumer:
                 senders.close()
                 self._watch.close()
                 opened.close()
+                self._own_voice.say_the_rest()
 
     def _make_senders(self) -> Senders:
         """They live on the hub of whoever runs this."""
@@ -326,7 +327,7 @@ class Consumer:
 
     def _say_dead(self, dead: list[tuple[Request, str]]) -> None:
         events = sum(request.events for request, _ in dead)
-        count = self._voice.repeats.count("dead", monotonic(), events) if events else 0
+        count = self._voice.repeats.count("dead_letters", monotonic(), events) if events else 0
         if count:
             why = dead[-1][1]
             logger.warning(
@@ -342,7 +343,7 @@ class Consumer:
                 if tickets:
                     opened.extend([ticket.receipt for ticket in tickets], self._config.lease)
             except QueueError as error:
-                times = self._voice.repeats.count("lease", monotonic())
+                times = self._voice.repeats.count("lease_not_extended", monotonic())
                 if times:
                     logger.warning(
                         "the lease of %d messages was not extended%s: %s",

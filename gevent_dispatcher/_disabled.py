@@ -26,8 +26,8 @@ class DisabledEngine:
 
     def __init__(self, config: Config, observers: list[Observer] | tuple[()] = ()) -> None:
         self.pid = os.getpid()
-        self._watch = Watch(observers, lambda: False)
         self._voice = Voice(config.on_delivery)
+        self._watch = Watch(observers, lambda: False, self._voice.repeats)
         self._voice.notices.is_news(DISABLED, _WHY)
         self._numbers = itertools.count()
 
@@ -62,6 +62,7 @@ class DisabledEngine:
         """There is nothing to wait for; says how many events were not sent."""
         self._voice.drops(self._dropped(), everything=True)
         self._watch.tell()
+        self._voice.say_the_rest()
         return True
 
     def prepare_to_end(self) -> None:

@@ -78,7 +78,7 @@ class Engine:
         self._buffer = Buffer(config, random.uniform)
         self._counters = Counters()
         self._voice = Voice(config.on_delivery)
-        self._watch = Watch(observers, lambda: self._buffer.events)
+        self._watch = Watch(observers, lambda: self._buffer.events, self._voice.repeats)
         self._inbox = Inbox()
         self._inside = Inside()
         self._wake_posted = False
@@ -375,6 +375,7 @@ class Engine:
             self._senders.close()
             self._watch.tell()
             self._tell_of_the_rest(rest, deadline)
+            self._voice.say_the_rest()
 
     def _kept(self, deadline: float) -> float:
         """What of the time to close is kept for the spool, in seconds."""

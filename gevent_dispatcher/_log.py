@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from typing import Mapping
 
 logger = logging.getLogger("gevent_dispatcher")
 
@@ -24,6 +25,18 @@ def about(event: str, **fields: str | int | float | None) -> dict[str, dict[str,
         **fields: what the message says, by name; no payload, no query string, no credential.
     """
     return {"gevent_dispatcher": {"event": event, **fields}}
+
+
+def say_the_rest(repeats: Mapping[str, int]) -> None:
+    """Say at an end how often has happened again what was said before.
+
+    Args:
+        repeats: how often, by the name of its record and what tells it apart.
+    """
+    for what, times in repeats.items():
+        logger.warning(
+            "%s: %d more since it was last said", what, times, extra=about("repeated", what=what, times=times)
+        )
 
 
 def describe(error: BaseException) -> str:

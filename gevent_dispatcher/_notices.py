@@ -9,6 +9,8 @@ from typing import Mapping, NamedTuple
 
 # What keeps coming is said again after this many seconds, with the count since the last time.
 REPEAT_AFTER = 60.0
+# Things that repeat and are told apart; there are a handful, unless somebody makes them up.
+_REMEMBERED = 1_000
 
 
 class Notice(NamedTuple):
@@ -77,7 +79,7 @@ class Repeats:
         """Count one more, or several.
 
         Args:
-            what: is counted by itself.
+            what: is counted by itself: the name of its record, and what there is to tell it apart.
             now: monotonic seconds.
             more: how often it has happened now.
 
@@ -88,8 +90,20 @@ class Repeats:
         said = self._said.get(what)
         if said is not None and now - said < self._after:
             return 0
+        if said is None and len(self._said) >= _REMEMBERED:
+            self._forget_one()
         self._said[what], self._counts[what] = now, 0
         return times
+
+    def _forget_one(self) -> None:
+        oldest = next(iter(self._said))
+        del self._said[oldest], self._counts[oldest]
+
+    def rest(self) -> dict[str, int]:
+        """How often each thing has happened since it was last said, as at an end; after that it is said."""
+        rest = {what: times for what, times in self._counts.items() if times}
+        self._counts.update(dict.fromkeys(rest, 0))
+        return rest
 
 
 def often(times: int) -> str:

@@ -61,7 +61,7 @@ class Patience:
 
     def failed(self, error: QueueError) -> None:
         """It did not answer."""
-        times = 0 if self._is_said else self._repeats.count(self._doing, monotonic())
+        times = 0 if self._is_said else self._repeats.count(f"queue_away: {self._doing}", monotonic())
         if times:
             self._is_said = True
             name = type(error).__name__

@@ -202,7 +202,7 @@ class Spool:
 
     def _say_why(self, batches: list[Batch], error: QueueError) -> None:
         self._away_until = monotonic() + _INTERVAL
-        times = self._voice.repeats.count("write", monotonic())
+        times = self._voice.repeats.count("spool_not_written", monotonic())
         if times:
             name, events = type(error).__name__, _events(batches)
             logger.warning(
@@ -256,7 +256,7 @@ class Spool:
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     def _say_unread(self, error: QueueError) -> None:
-        times = self._voice.repeats.count("read", monotonic())
+        times = self._voice.repeats.count("spool_not_read", monotonic())
         if times:
             name = type(error).__name__
             logger.warning(

@@ -8,7 +8,7 @@ from typing import Callable, Iterable, Mapping
 
 import gevent
 
-from gevent_dispatcher._log import about, describe, logger
+from gevent_dispatcher._log import about, describe, logger, say_the_rest
 from gevent_dispatcher._notices import Notices, Repeats, often
 from gevent_dispatcher._retry import Answer
 from gevent_dispatcher._stats import DISABLED, Delivery
@@ -133,7 +133,7 @@ class Voice:
             events: of the request, which is repeated.
         """
         name = type(error).__name__
-        times = self.repeats.count(f"raised {name}", time.monotonic())
+        times = self.repeats.count(f"transport_raised: {name}", time.monotonic())
         if times:
             logger.error(
                 "the transport raised%s; its %d events are sent again: %s",
@@ -149,7 +149,7 @@ class Voice:
         Args:
             problem: what it returned, in words.
         """
-        times = self.repeats.count(f"returned {problem}", time.monotonic())
+        times = self.repeats.count(f"transport_no_answer: {problem}", time.monotonic())
         if times:
             logger.error(
                 "send() of a transport returns an Answer, not %s%s",
@@ -157,6 +157,13 @@ class Voice:
                 often(times),
                 extra=about("transport_no_answer", returned=problem, times=times),
             )
+
+    def say_the_rest(self) -> None:
+        """Say at the end how often has happened again what was said a short while ago."""
+        say_the_rest(self.repeats.rest())
+        outages = {f"origin_down: {origin}": health.outages for origin, health in self._health.items()}
+        say_the_rest({what: times for what, times in outages.items() if times})
+        self._health.clear()
 
     def settled(self, deliveries: Iterable[Delivery]) -> None:
         """Tell the hook; what it raises is logged now and then, and changes nothing."""
@@ -168,7 +175,7 @@ class Voice:
         try:
             hook(delivery)
         except (Exception, gevent.Timeout) as error:
-            times = self.repeats.count("hook", time.monotonic())
+            times = self.repeats.count("hook_raised", time.monotonic())
             if times:
                 logger.error(
                     "on_delivery raised%s: %s",

@@ -59,15 +59,16 @@ class Watch:
     Args:
         observers: may grow; while it is empty nothing here costs anything.
         is_busy: whether something is pending, so that more will change.
+        repeats: so that each thing is said once in a while.
     """
 
-    def __init__(self, observers: Sequence[Observer], is_busy: Callable[[], object]) -> None:
+    def __init__(self, observers: Sequence[Observer], is_busy: Callable[[], object], repeats: Repeats) -> None:
         self._observers = observers
         self._is_busy = is_busy
         self._settled: deque[Settled] = deque(maxlen=_MOST_SETTLED)
         self._is_news = False
         self._reporter: Any = None
-        self._repeats = Repeats()
+        self._repeats = repeats
         self._teller: Any = None  # the greenlet that is telling
 
     @property
@@ -122,7 +123,7 @@ class Watch:
                 self._say(error)
 
     def _say(self, error: BaseException) -> None:
-        times = self._repeats.count("observer", monotonic())
+        times = self._repeats.count("observer_raised", monotonic())
         if times:
             logger.error(
                 "an observer raised%s: %s",

@@ -108,6 +108,32 @@ dispatch(7)
     assert monotonic() - started < 20
 
 
+def test_what_repeats_is_said_with_its_count_at_the_end(collector: Collector) -> None:
+    script = """
+def hook(delivery):
+    raise LookupError
+dispatcher = GeventEventDispatcher(proxy="", batch_size=1, on_delivery=hook)
+dispatch(5)
+"""
+    _, errors = ended(start(script, collector.url, "patched"))
+    assert errors.startswith("on_delivery raised: LookupError, raised at")
+    assert errors.endswith("hook_raised: 4 more since it was last said\n")
+
+
+def test_what_fails_in_the_sdk_is_counted_to_the_end_where_nobody_stops_it(collector: Collector) -> None:
+    script = """
+from gevent_dispatcher.sdk import GeventEventProcessor
+processor = GeventEventProcessor()
+for _ in range(5):
+    processor.process({})
+"""
+    _, errors = ended(start(script, collector.url, "patched"))
+    assert errors.splitlines() == [
+        "event not built: the SDK makes nothing of a dict",
+        "sdk_failed: event not built: 4 more since it was last said",
+    ]
+
+
 @both
 def test_an_endpoint_that_is_not_there_costs_its_time_and_no_traceback(patched: str) -> None:
     script = """

@@ -174,9 +174,18 @@ def fails_often(log: Handler, event: str, **settings: Any) -> dict[str, Any]:
     return record
 
 
+def said_at_the_end(log: Handler) -> dict[str, int]:
+    """How often has happened again what was said before, by its name."""
+    said = {each["what"]: each["times"] for each in log.fields("repeated")}
+    assert len(said) == len(log.fields("repeated")), "each once"
+    return said
+
+
 def test_a_transport_that_always_raises_is_one_line(log: Handler) -> None:
     transport = FakeTransport(default=RuntimeError(SECRET))
-    assert fails_often(log, "transport_raised", transport=transport)["error"] == "RuntimeError"
+    record = fails_often(log, "transport_raised", transport=transport)
+    assert (record["error"], record["times"]) == ("RuntimeError", 1)
+    assert said_at_the_end(log)["transport_raised: RuntimeError"] == len(transport.requests) - 1
 
 
 def test_a_transport_that_never_returns_an_answer_is_one_line(log: Handler) -> None:
@@ -185,7 +194,9 @@ def test_a_transport_that_never_returns_an_answer_is_one_line(log: Handler) -> N
             super().send(request)
             return SECRET
 
-    assert fails_often(log, "transport_no_answer", transport=Talking())["returned"] == "str"
+    transport = Talking()
+    assert fails_often(log, "transport_no_answer", transport=transport)["returned"] == "str"
+    assert said_at_the_end(log)["transport_no_answer: str"] == len(transport.requests) - 1
 
 
 def test_a_hook_that_always_raises_is_one_line(log: Handler) -> None:
@@ -194,6 +205,36 @@ def test_a_hook_that_always_raises_is_one_line(log: Handler) -> None:
 
     record = fails_often(log, "hook_raised", transport=FakeTransport(), on_delivery=hook)
     assert record["error"] == "LookupError"
+    assert said_at_the_end(log) == {"hook_raised": 19}
+
+
+def test_an_observer_that_raises_is_counted_to_the_end(log: Handler) -> None:
+    class Nosy:
+        told = 0
+
+        def report(self, settled: Any) -> None:
+            self.told += 1
+            raise LookupError(SECRET)
+
+    nosy, dispatcher = Nosy(), GeventEventDispatcher(transport=FakeTransport(), flush_interval=0)
+    dispatcher.observe(nosy)
+    dispatcher.dispatch_event(secret_event("http://events.example/"))
+    wait_until(lambda: nosy.told)
+    dispatcher.close(5)
+    assert said_at_the_end(log) == {"observer_raised": nosy.told - 1}
+
+
+def test_an_origin_that_fails_and_recovers_by_turns_is_counted_to_the_end(log: Handler) -> None:
+    script = [*[503] * 5, 204] * 3
+    dispatcher = GeventEventDispatcher(
+        transport=FakeTransport(script), flush_interval=0, batch_size=1, backoff_base=0.001, backoff_max=0.001
+    )
+    for done in range(1, 4):
+        dispatcher.dispatch_event(secret_event("http://events.example/"))
+        wait_until(lambda done=done: dispatcher.stats().delivered == done)  # type: ignore[misc]  # a default that binds
+    dispatcher.close(5)
+    assert len(log.fields("origin_down")) == 1
+    assert said_at_the_end(log) == {"origin_down: http://events.example": 2}
 
 
 class Away:
@@ -238,7 +279,7 @@ def test_what_goes_to_the_dead_letters_is_said_with_the_reason(log: Handler, tmp
     Consumer(queue, transport=FakeTransport(default=400), destinations=None, poll_interval=0.01).run(until_empty=True)
     (dead,) = log.fields("dead_letters")
     assert dead["why"] == "rejected: status 400"
-    assert 1 <= dead["events"] <= 20
+    assert dead["events"] + said_at_the_end(log).get("dead_letters", 0) == 20
 
 
 def test_a_spool_that_cannot_be_written_is_a_warning(log: Handler) -> None:
@@ -253,7 +294,8 @@ def test_a_spool_that_cannot_be_written_is_a_warning(log: Handler) -> None:
         dispatcher.dispatch_event(secret_event("http://events.example/"))
     wait_until(lambda: log.fields("spool_not_written"))
     dispatcher.close(0.1)
-    assert len(log.fields("spool_not_written")) == 1  # though the last commit failed, too
+    assert len(log.fields("spool_not_written")) == 1
+    assert said_at_the_end(log) == {"spool_not_written": 1}  # the last commit failed, too
     assert log.levels("spool_not_written") == {"WARNING"}
 
 

@@ -57,6 +57,24 @@ def test_several_can_be_counted_at_once() -> None:
     assert (repeats.count("x", 100.0, 3), repeats.count("x", 101.0, 4), repeats.count("x", 170.0)) == (3, 0, 5)
 
 
+def test_what_was_not_said_is_left_for_the_end_once() -> None:
+    repeats = Repeats()
+    for what, more in (("x", 1), ("y", 1), ("x", 3), ("x", 4)):
+        repeats.count(what, 100.0, more)
+    assert repeats.rest() == {"x": 7}
+    assert repeats.rest() == {}
+    assert repeats.count("x", 100.0 + REPEAT_AFTER) == 1
+
+
+def test_of_what_is_told_apart_the_oldest_is_forgotten() -> None:
+    repeats = Repeats()
+    first, *others = map(str, range(1_001))
+    assert [repeats.count(each, 100.0) for each in (first, *others)] == [1] * 1_001
+    assert [repeats.count(each, 100.0) for each in others] == [0] * 1_000
+    assert repeats.count(first, 100.0) == 1
+    assert len(repeats.rest()) == 999  # the first of the others made room
+
+
 def test_once_is_not_counted_in_words() -> None:
     assert often(1) == ""
     assert "7 times" in often(7)

@@ -291,7 +291,13 @@ def test_what_cannot_be_read_is_buried_with_why_and_the_rest_is_received(
     assert moto.left(url) == 1
     assert "S3CRET" not in caplog.text
     assert caplog.text.count("cannot be read") == 2, "one line for each reason"
+    moto.client.send_message(QueueUrl=url, MessageBody=newer)
+    assert queue.receive(10, 60) == []
+    assert caplog.text.count("cannot be read") == 2
     queue.close()
+    last_words = caplog.records[-1].getMessage()
+    assert last_words.startswith("messages_unreadable: its version is not 1")
+    assert last_words.endswith(": 1 more since it was last said")
 
 
 def test_what_cannot_be_read_is_left_to_the_redrive_policy_where_there_is_no_other_place(moto: Moto) -> None:

@@ -165,6 +165,21 @@ def test_a_dispatcher_that_raises_is_logged_without_what_it_says(
     assert "user-1" not in caplog.text
 
 
+def test_what_fails_again_is_counted_and_said_at_the_end(
+    user_event: UserEvent, caplog: pytest.LogCaptureFixture
+) -> None:
+    processor = GeventEventProcessor(Broken())
+    for _ in range(5):
+        processor.process(user_event)
+    processor.stop()
+
+    assert [record.getMessage().partition(", raised")[0] for record in caplog.records] == [
+        "event not dispatched: RuntimeError",
+        "flush failed: RuntimeError",
+        "sdk_failed: event not dispatched RuntimeError: 4 more since it was last said",
+    ]
+
+
 def test_failures_go_to_the_logger_that_was_given(user_event: UserEvent, caplog: pytest.LogCaptureFixture) -> None:
     GeventEventProcessor(Broken(), logger=logging.getLogger("application")).process(user_event)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -14,6 +15,7 @@ from optimizely.logger import NoOpLogger, adapt_logger
 from optimizely.notification_center import NotificationCenter
 
 import gevent_dispatcher
+from gevent_dispatcher import _process
 from gevent_dispatcher._dispatcher import GeventEventDispatcher, default_dispatcher
 from gevent_dispatcher._log import about, describe
 from gevent_dispatcher._log import logger as our_logger
@@ -58,6 +60,7 @@ class GeventEventProcessor(BaseEventProcessor):
         # The SDK's default logger is silent: a failure that nobody can see would be the worst of both.
         self._failures: Any = our_logger if logger is None else self.logger
         self._repeats = Repeats()
+        self._speaker = 0  # the process that will say the rest
 
     def process(self, user_event: UserEvent) -> None:
         """Build the log event, tell the LOG_EVENT listeners, dispatch; no exception comes back.
@@ -92,7 +95,9 @@ class GeventEventProcessor(BaseEventProcessor):
         Returns:
             False when the time ran out or the dispatcher failed.
         """
-        return self._finish("close" if self._owns_dispatcher else "flush", timeout)
+        is_done = self._finish("close" if self._owns_dispatcher else "flush", timeout)
+        self._say_the_rest()
+        return is_done
 
     def _build(self, user_event: Any) -> Any:
         is_event = isinstance(user_event, UserEvent)
@@ -121,12 +126,27 @@ class GeventEventProcessor(BaseEventProcessor):
 
     def _say(self, failure: str, why: str, error: str) -> None:
         """In the request, as nothing else is; so what fails for each event is said once a minute."""
-        times = self._repeats.count(f"{failure} {error}", monotonic())
+        times = self._repeats.count(f"sdk_failed: {failure} {error}".rstrip(), monotonic())
         if times:
-            # A logger of the SDK's own kind takes no extra.
+            self._have_the_rest_said()
             fields = about("sdk_failed", failure=failure, error=error, times=times)
-            extra = {"extra": fields} if isinstance(self._failures, logging.Logger) else {}
-            self._failures.error("%s%s: %s", failure, often(times), why, **extra)
+            self._log(fields, "%s%s: %s", failure, often(times), why)
+
+    def _have_the_rest_said(self) -> None:
+        """At the end of this process, where nobody may call `stop`."""
+        if self._speaker != os.getpid():
+            self._speaker = os.getpid()
+            _process.before_drain(self._say_the_rest)
+
+    def _say_the_rest(self) -> None:
+        for what, times in self._repeats.rest().items():
+            fields = about("repeated", what=what, times=times)
+            self._log(fields, "%s: %d more since it was last said", what, times)
+
+    def _log(self, fields: dict[str, Any], *said: object) -> None:
+        """A logger of the SDK's own kind takes no extra."""
+        extra = {"extra": fields} if isinstance(self._failures, logging.Logger) else {}
+        self._failures.error(*said, **extra)
 
 
 def _adapted(logger: Logger | None) -> Logger:

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from gevent_dispatcher._event import Request
-from gevent_dispatcher._log import about, logger
+from gevent_dispatcher._log import about, logger, say_the_rest
 from gevent_dispatcher._notices import Repeats
 from gevent_dispatcher.queues import _limits
 from gevent_dispatcher.queues._message import Letter, decode, encode, left_out
@@ -181,7 +181,7 @@ class OpenSqsQueue:
                 self._change("change_message_visibility_batch", delays, _visible_after(delays))
         except QueueError as error:  # they come again, and so does this
             name = type(error).__name__
-            if self._repeats.count("not moved", monotonic()):
+            if self._repeats.count("messages_left", monotonic()):
                 logger.warning(
                     "what cannot be read stays where it is for now (%s: %s)",
                     name,
@@ -192,7 +192,7 @@ class OpenSqsQueue:
     def _say_unreadable(self, reasons: Sequence[str]) -> None:
         place = "to the dead letters" if self._letters else "left to the queue's redrive policy"
         for why in sorted(set(reasons)):
-            count = self._repeats.count(why, monotonic(), reasons.count(why))
+            count = self._repeats.count(f"messages_unreadable: {why}", monotonic(), reasons.count(why))
             if count:
                 logger.warning(
                     "%d messages cannot be read (%s): %s",
@@ -390,6 +390,7 @@ class OpenSqsQueue:
     def close(self) -> None:
         """Give back connections. May be called twice; never raises."""
         self._client.close()
+        say_the_rest(self._repeats.rest())
 
 
 def _receipt_alone(receipt: Receipt) -> Entry:
