@@ -32,6 +32,7 @@ from gevent_dispatcher.queues.sqs import DeadLetters, SqsQueue
 from gevent_dispatcher.queues.sqs._batch import how_many, portions, texts_of
 from gevent_dispatcher.queues.sqs._client import read_messages
 from gevent_dispatcher.queues.sqs._faults import explain
+from gevent_dispatcher.queues.sqs._leases import Lease, Leases
 from tests.commands import environ
 from tests.lifetimes._processes import ROOT
 from tests.queues import request
@@ -598,16 +599,22 @@ def test_what_is_given_back_untried_comes_at_once(client: Recording) -> None:
     assert visibilities(client) == [0, 0]
 
 
-def test_nothing_is_hidden_for_longer_than_sqs_hides_it(client: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gevent_dispatcher.queues.sqs import _open
+def test_nothing_is_hidden_for_longer_than_sqs_hides_it() -> None:
+    leases = Leases(longest_delay=43_200)
+    leases.add("held", Lease(request(), received=50, put_at=0.0, since=1_000.0, until=1_060.0))
+    assert leases.extensions(["held", "unknown"], 600, 44_000.0) == {"held": 195, "unknown": 600}
+    assert leases.delays(["held", "unknown"], 30.0, 44_000.0) == {"held": 195, "unknown": 30}
+    assert leases.extensions(["held"], 600, 50_000.0) == {"held": 0}
 
-    queue = queue_of(client, longest_delay=43_200)
-    receipts = received(client, queue, 1, 50)
-    begin = _open.monotonic()
-    monkeypatch.setattr(_open, "monotonic", lambda: begin + 43_000)
-    queue.extend(receipts[:1], 600)
-    queue.release(receipts[1:], 30.0)
-    assert all(180 <= seconds <= 200 for seconds in visibilities(client))
+
+def test_what_others_can_receive_is_not_held_any_more() -> None:
+    leases = Leases(longest_delay=0)
+    leases.add("held", Lease(request(), received=1, put_at=0.0, since=1_000.0, until=1_060.0))
+    leases.extend({"held": 100, "unknown": 100}, 1_010.0)
+    leases.forget_what_is_over(1_115.0)
+    assert leases.held(["held", "unknown"]).keys() == {"held"}
+    leases.forget_what_is_over(1_116.0)
+    assert leases.held(["held"]) == {}
 
 
 def test_a_heartbeat_and_a_lease_are_whole_seconds(client: Recording) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import time
 from functools import partial
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 from gevent_dispatcher.queues._legacy import LegacyFormat
 from gevent_dispatcher.queues._limits import DEFAULT_TIMEOUT
 from gevent_dispatcher.queues._message import Letter, decode
 from gevent_dispatcher.queues._protocol import DeadLetter, QueueError, Refusal
+from gevent_dispatcher.queues.sqs._changes import Changes
 from gevent_dispatcher.queues.sqs._client import Client
 from gevent_dispatcher.queues.sqs._outbox import Outbox, Parcel
 from gevent_dispatcher.queues.sqs._settings import LARGEST_BYTES, PACKED_BYTES, Settings
@@ -83,6 +84,7 @@ class Letters:
     def __init__(self, client: Client, url: str, most_bytes: int, timeout: float) -> None:
         self.url = url
         self._client = client
+        self._changes = Changes(client, url)
         self._outbox = Outbox(partial(client.call, "send_message_batch", QueueUrl=url), most_bytes, 2 * timeout)
 
     def bury(self, letters: Sequence[Letter]) -> list[QueueError | Refusal | None]:
@@ -105,6 +107,14 @@ class Letters:
             if not new:
                 return
             yield new
+
+    def delete(self, receipts: Iterable[str]) -> None:
+        """Delete letters that are kept elsewhere."""
+        self._changes.delete(receipts)
+
+    def give_back(self, found: Iterable[Mapping[str, Any]]) -> None:
+        """Have letters that were looked at be received by others again."""
+        self._changes.hide(dict.fromkeys((raw["ReceiptHandle"] for raw in found), 0))
 
     def _received(self, most: int) -> list[dict[str, Any]]:
         answer = self._client.call(

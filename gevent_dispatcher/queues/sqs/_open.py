@@ -1,4 +1,4 @@
-"""An opened queue of SQS: what its calls are, and what is known of the messages that are held."""
+"""An opened queue of SQS: what each of its calls does."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from time import monotonic
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from gevent_dispatcher._event import Request
-from gevent_dispatcher._log import about, logger, say_the_rest
-from gevent_dispatcher._notices import Repeats
 from gevent_dispatcher.queues import _limits
-from gevent_dispatcher.queues._message import Letter, decode, encode, left_out
+from gevent_dispatcher.queues._message import Letter, decode, encode
 from gevent_dispatcher.queues._protocol import (
     DeadLetter,
     Message,
@@ -23,57 +21,21 @@ from gevent_dispatcher.queues._protocol import (
     Refusal,
     Status,
 )
-from gevent_dispatcher.queues.sqs._batch import MOST_ENTRIES, portions, texts_of
+from gevent_dispatcher.queues.sqs._batch import MOST_ENTRIES, texts_of
+from gevent_dispatcher.queues.sqs._changes import Changes
 from gevent_dispatcher.queues.sqs._client import Client
-from gevent_dispatcher.queues.sqs._faults import failed_of
+from gevent_dispatcher.queues.sqs._leases import Lease, Leases
 from gevent_dispatcher.queues.sqs._letters import Letters, letter_of
 from gevent_dispatcher.queues.sqs._outbox import Outbox, Parcel
-from gevent_dispatcher.queues.sqs._settings import (
-    ATTRIBUTE_BYTES,
-    LONGEST_DELAY,
-    LONGEST_INVISIBLE,
-    LONGEST_POLL,
-    Settings,
-)
+from gevent_dispatcher.queues.sqs._remarks import Remarks
+from gevent_dispatcher.queues.sqs._settings import ATTRIBUTE_BYTES, LONGEST_DELAY, LONGEST_POLL, Settings
 
-# How often an entry that failed by no fault of its own is tried at once.
-_MOST_TRIES = 3
 # More letters than this are not looked through in one go.
 _MOST_LETTERS = 1_000_000
-# With a grain of salt for clocks that differ, in seconds.
-_SALT = 5.0
 
 _COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed", "ApproximateNumberOfMessagesNotVisible")
 
-Receipt = str
 Entry = Mapping[str, Any]
-
-
-class Lease:
-    """A message that is held.
-
-    Attributes:
-        request: as it was read.
-        received: how often it has been received.
-        put_at: in seconds since the epoch.
-        since: when it was received, in monotonic seconds.
-        until: when the lease is over.
-        is_moved: what was to be put elsewhere has been put; it only has to be deleted.
-    """
-
-    __slots__ = ("is_moved", "put_at", "received", "request", "since", "until")
-
-    def __init__(self, request: Request, received: int, put_at: float, since: float, until: float) -> None:
-        self.request = request
-        self.received = received
-        self.put_at = put_at
-        self.since = since
-        self.until = until
-        self.is_moved = False
-
-    def longest(self, now: float) -> int:
-        """Seconds for which SQS would hide it at most, from now on."""
-        return max(int(LONGEST_INVISIBLE - (now - self.since) - _SALT), 0)
 
 
 class OpenSqsQueue:
@@ -92,12 +54,12 @@ class OpenSqsQueue:
         self._call: Callable[..., dict[str, Any]] = partial(self._client.call, QueueUrl=settings.queue_url)
         self._most_bytes = settings.largest_bytes - ATTRIBUTE_BYTES  # it may become a dead letter
         self._outbox = Outbox(partial(self._call, "send_message_batch"), settings.largest_bytes, 2 * settings.timeout)
+        self._changes = Changes(self._client, settings.queue_url)
         self._letters: Letters | None = None
         if settings.dead_letter_url is not None:
             self._letters = Letters(self._client, settings.dead_letter_url, settings.largest_bytes, settings.timeout)
-        self._leases: dict[Receipt, Lease] = {}
-        self._said: set[str] = set()
-        self._repeats = Repeats()
+        self._leases = Leases(settings.longest_delay)
+        self._remarks = Remarks(self.buries)
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -109,7 +71,7 @@ class OpenSqsQueue:
         refusals: dict[int, Refusal] = {}
         parcels: list[tuple[int, Parcel]] = []
         for at, request in enumerate(requests):
-            self._say_what_is_left_out(request)
+            self._remarks.put(request)
             texts = texts_of(request, self._most_bytes)
             if isinstance(texts, Refusal):
                 refusals[at] = texts
@@ -118,16 +80,6 @@ class OpenSqsQueue:
         if parcels:
             self._outbox.send([parcel for _, parcel in parcels])
         _raise_what_failed(parcels, refusals, len(requests))
-
-    def _say_what_is_left_out(self, request: Request) -> None:
-        for name in left_out(request):
-            if name not in self._said:
-                self._said.add(name)
-                logger.warning(
-                    "the header %s does not go into messages: give it to the worker, which adds it",
-                    name,
-                    extra=about("header_left_out", header=name),
-                )
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
@@ -148,7 +100,7 @@ class OpenSqsQueue:
             WaitTimeSeconds=seconds,
             AttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
         )
-        self._forget_what_is_over(begin)
+        self._leases.forget_what_is_over(begin)
         found: list[Message] = []
         unreadable: list[tuple[Entry, str]] = []
         for raw in answer.get("Messages") or ():
@@ -163,49 +115,24 @@ class OpenSqsQueue:
     def _taken(self, raw: Entry, now: float, lease: int) -> Message:
         request = decode(raw["Body"], self._settings.legacy)
         received, put_at = _history(raw)
-        self._leases[raw["ReceiptHandle"]] = Lease(request, received, put_at, now, now + lease)
+        self._leases.add(raw["ReceiptHandle"], Lease(request, received, put_at, now, now + lease))
         return Message(raw["ReceiptHandle"], request, received, put_at)
-
-    def _forget_what_is_over(self, now: float) -> None:
-        for receipt in [receipt for receipt, lease in self._leases.items() if lease.until < now - _SALT]:
-            del self._leases[receipt]
 
     def _get_rid_of(self, unreadable: Sequence[tuple[Entry, str]]) -> None:
         """What nobody could send goes to the dead letters at once, or is left to the queue's redrive policy."""
-        self._say_unreadable([why for _, why in unreadable])
+        self._remarks.unreadable([why for _, why in unreadable])
         try:
             if self._letters:
                 self._bury_raw(self._letters, unreadable)
             else:
-                delays = {raw["ReceiptHandle"]: self._growing(_history(raw)[0], 1.0) for raw, _ in unreadable}
-                self._change("change_message_visibility_batch", delays, _visible_after(delays))
-        except QueueError as error:  # they come again, and so does this
-            name = type(error).__name__
-            if self._repeats.count("messages_left", monotonic()):
-                logger.warning(
-                    "what cannot be read stays where it is for now (%s: %s)",
-                    name,
-                    error,
-                    extra=about("messages_left", error=name),
-                )
-
-    def _say_unreadable(self, reasons: Sequence[str]) -> None:
-        place = "to the dead letters" if self._letters else "left to the queue's redrive policy"
-        for why in sorted(set(reasons)):
-            count = self._repeats.count(f"messages_unreadable: {why}", monotonic(), reasons.count(why))
-            if count:
-                logger.warning(
-                    "%d messages cannot be read (%s): %s",
-                    count,
-                    why,
-                    place,
-                    extra=about("messages_unreadable", messages=count, reason=why),
-                )
+                delays = {raw["ReceiptHandle"]: self._leases.growing(_history(raw)[0], 1.0) for raw, _ in unreadable}
+                self._changes.hide(delays)
+        except QueueError as error:
+            self._remarks.not_moved(error)
 
     def _bury_raw(self, letters: Letters, unreadable: Sequence[tuple[Entry, str]]) -> None:
         outcomes = letters.bury([Letter(raw["Body"], why, 1, *_history(raw)) for raw, why in unreadable])
-        done = [raw["ReceiptHandle"] for (raw, _), outcome in zip(unreadable, outcomes) if outcome is None]
-        self._change("delete_message_batch", done, _receipt_alone)
+        self._changes.delete(raw["ReceiptHandle"] for (raw, _), outcome in zip(unreadable, outcomes) if outcome is None)
         _raise_first(outcomes)
 
     # -- what becomes of what is held ----------------------------------------------------------------------------------
@@ -214,51 +141,35 @@ class OpenSqsQueue:
         """Hold messages for longer, as far as SQS allows: twelve hours in all."""
         _limits.check_lease(lease)
         now = monotonic()
-        seconds = {each: min(ceil(lease), self._longest(each, now)) for each in receipts}
-        stale = self._change("change_message_visibility_batch", receipts, _visible_after(seconds))
-        for receipt in set(receipts) - set(stale):
-            if receipt in self._leases:
-                self._leases[receipt].until = now + seconds[receipt]
+        seconds = self._leases.extensions(receipts, lease, now)
+        stale = self._changes.hide(seconds)
+        self._leases.extend({receipt: each for receipt, each in seconds.items() if receipt not in stale}, now)
         return stale
 
     def ack(self, receipts: Sequence[str]) -> list[str]:
         """Delete messages that are done."""
-        stale = self._change("delete_message_batch", receipts, _receipt_alone)
-        self._forget(receipts)
+        stale = self._changes.delete(receipts)
+        self._leases.forget(receipts)
         return stale
 
     def release(self, receipts: Sequence[str], delay: float = 0.0) -> list[str]:
         """Give messages back: at once without a delay, else after twice as long each time that one is received."""
         _limits.check_delay(delay)
-        now = monotonic()
-        seconds = {each: min(self._delay_of(each, delay), self._longest(each, now)) for each in receipts}
-        stale = self._change("change_message_visibility_batch", receipts, _visible_after(seconds))
-        self._forget(receipts)
+        stale = self._changes.hide(self._leases.delays(receipts, delay, monotonic()))
+        self._leases.forget(receipts)
         return stale
-
-    def _delay_of(self, receipt: Receipt, delay: float) -> int:
-        lease = self._leases.get(receipt)
-        return self._growing(1 if lease is None else lease.received, delay)
-
-    def _growing(self, received: int, delay: float) -> int:
-        most = max(self._settings.longest_delay, delay)
-        return ceil(min(delay * 2.0 ** min(max(received - 1, 0), 60), most))
-
-    def _longest(self, receipt: Receipt, now: float) -> int:
-        lease = self._leases.get(receipt)
-        return int(LONGEST_INVISIBLE - _SALT) if lease is None else lease.longest(now)
 
     def bury(self, receipts: Sequence[str], reason: str) -> list[str]:
         """Send messages to the dead letters, and delete them then: what comes between may have one there twice."""
         letters = self._letters_or_raise()
-        held = {each: self._leases[each] for each in receipts if each in self._leases}
+        held = self._leases.held(receipts)
         fresh = [lease for lease in held.values() if not lease.is_moved]
         outcomes = letters.bury([_letter(lease.request, reason, lease) for lease in fresh])
         for lease, outcome in zip(fresh, outcomes):
             lease.is_moved = outcome is None
         moved = [receipt for receipt, lease in held.items() if lease.is_moved]
-        stale = self._change("delete_message_batch", moved, _receipt_alone)
-        self._forget(moved)
+        stale = self._changes.delete(moved)
+        self._leases.forget(moved)
         _raise_first(outcomes)
         return [*stale, *(receipt for receipt in receipts if receipt not in held)]
 
@@ -273,8 +184,8 @@ class OpenSqsQueue:
         if not lease.is_moved:
             self._move(lease, again, dead, delay)
             lease.is_moved = True
-        self._change("delete_message_batch", [receipt], _receipt_alone)
-        self._forget([receipt])
+        self._changes.delete([receipt])
+        self._leases.forget([receipt])
         return True
 
     def _move(self, lease: Lease, again: Sequence[Request], dead: Sequence[tuple[Request, str]], delay: float) -> None:
@@ -289,37 +200,6 @@ class OpenSqsQueue:
             raise QueueUnusable("dead letters have no place: give dead_letter_url= (--dead-letter-url)")
         return self._letters
 
-    def _forget(self, receipts: Iterable[str]) -> None:
-        for receipt in receipts:
-            self._leases.pop(receipt, None)
-
-    # -- many at once --------------------------------------------------------------------------------------------------
-
-    def _change(
-        self, operation: str, receipts: Iterable[str], more: Callable[[Receipt], Entry], url: str | None = None
-    ) -> list[str]:
-        """Make calls for some messages, and tell the receipts that were stale."""
-        stale: list[str] = []
-        for portion in portions(list(dict.fromkeys(receipts))):
-            stale += self._change_some(operation, portion, more, url or self._settings.queue_url)
-        return stale
-
-    def _change_some(
-        self, operation: str, receipts: Sequence[str], more: Callable[[Receipt], Entry], url: str
-    ) -> list[str]:
-        stale: list[str] = []
-        left, codes = list(receipts), {""}
-        for _ in range(_MOST_TRIES):
-            entries = [{"Id": str(at), "ReceiptHandle": each, **more(each)} for at, each in enumerate(left)]
-            failed = self._client.call(operation, QueueUrl=url, Entries=entries).get("Failed") or ()
-            faults = {left[int(entry["Id"])]: failed_of(entry) for entry in failed}
-            stale += [receipt for receipt, fault in faults.items() if fault.is_stale]
-            left = [receipt for receipt, fault in faults.items() if not fault.is_stale]
-            if not left:
-                return stale
-            codes = {faults[receipt].code for receipt in left}
-        raise QueueUnavailable(f"SQS did not do so for {len(left)} messages ({', '.join(sorted(codes))})")
-
     # -- for operators -------------------------------------------------------------------------------------------------
 
     def dead(self, limit: int = 100) -> list[DeadLetter]:
@@ -331,7 +211,7 @@ class OpenSqsQueue:
             for some in letters.looked_at(limit):
                 found += some
         finally:
-            self._give_back(letters, found)
+            letters.give_back(found)
         return sorted((letter_of(raw, self._settings.legacy) for raw in found), key=lambda letter: letter.died_at)
 
     def requeue(self, ids: Sequence[str] | None = None) -> int:
@@ -346,7 +226,7 @@ class OpenSqsQueue:
                 if wanted is not None and moved == len(wanted):
                     break
         finally:
-            self._give_back(letters, others)
+            letters.give_back(others)
         return moved
 
     def _requeue(self, letters: Letters, chosen: Sequence[Entry]) -> int:
@@ -355,14 +235,9 @@ class OpenSqsQueue:
         parcels = [(at, Parcel(raw["Body"])) for at, raw in enumerate(chosen)]
         self._outbox.send([parcel for _, parcel in parcels])
         done = [chosen[at]["ReceiptHandle"] for at, parcel in parcels if parcel.outcome is True]
-        self._change("delete_message_batch", done, _receipt_alone, letters.url)
+        letters.delete(done)
         _raise_what_failed(parcels, {}, len(chosen))
         return len(done)
-
-    def _give_back(self, letters: Letters, found: Sequence[Entry]) -> None:
-        receipts = [raw["ReceiptHandle"] for raw in found]
-        seconds = dict.fromkeys(receipts, 0)
-        self._change("change_message_visibility_batch", receipts, _visible_after(seconds), letters.url)
 
     def purge(self) -> int:
         """Delete every message; SQS takes up to a minute for it, and tells how many there were only about."""
@@ -390,15 +265,7 @@ class OpenSqsQueue:
     def close(self) -> None:
         """Give back connections. May be called twice; never raises."""
         self._client.close()
-        say_the_rest(self._repeats.rest())
-
-
-def _receipt_alone(receipt: Receipt) -> Entry:
-    return {}
-
-
-def _visible_after(seconds: Mapping[Receipt, int]) -> Callable[[Receipt], Entry]:
-    return lambda receipt: {"VisibilityTimeout": seconds[receipt]}
+        self._remarks.close()
 
 
 def _history(raw: Entry) -> tuple[int, float]:
