@@ -8,26 +8,24 @@ from typing import TYPE_CHECKING, Any, Iterable
 
 import gevent
 from gevent import get_hub
-from gevent.event import Event
 
 from gevent_dispatcher._buffer import Buffer
 from gevent_dispatcher._config import CONSUMER_NAMES, Config, ConsumerConfig, sort_settings
-from gevent_dispatcher._event import Request
 from gevent_dispatcher._health import Health
-from gevent_dispatcher._held import ConsumerCounters, ConsumerStats, Ticket, word_of
+from gevent_dispatcher._held import ConsumerCounters, ConsumerStats, Ticket
 from gevent_dispatcher._home import Home, end_at_once, get_ident
 from gevent_dispatcher._inside import Inside
 from gevent_dispatcher._log import about, logger
-from gevent_dispatcher._notices import often
 from gevent_dispatcher._policy import End
-from gevent_dispatcher._receivers import Bell, Patience, Receivers
+from gevent_dispatcher._receivers import Bell, Receivers
 from gevent_dispatcher._senders import Senders
+from gevent_dispatcher._settlement import Settlement
 from gevent_dispatcher._stats import Counters
 from gevent_dispatcher._transport import Transport, transport_of
 from gevent_dispatcher._url import Origin, parse
 from gevent_dispatcher._voice import Voice
 from gevent_dispatcher._watch import Observer, Watch
-from gevent_dispatcher.queues import Message, OpenQueue, Queue, QueueError
+from gevent_dispatcher.queues import Message, OpenQueue, Queue
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -98,17 +96,14 @@ class Consumer:
         self._sent = Counters()
         self._counters = ConsumerCounters()
         self._tickets: dict[int, Ticket] = {}  # by the number of their batch
-        self._finished: list[Ticket] = []  # the queue is to be told
-        self._changed = Bell()  # something has ended, or it is time to stop
-        self._is_news = Event()  # there is something to tell the queue
+        self._changed = Bell()  # the queue knows of an end, or it is time to stop
+        self._settlement = Settlement(self._config, self._counters, self._told)
         self._helpers: list[Any] = []
         self._observers: list[Observer] = []
         self._voice = self._own_voice = Voice(self._config.on_delivery)
         self._watch = Watch(self._observers, lambda: self._held, self._own_voice.repeats)
         self._senders: Senders | None = None
         self._receivers: Receivers | None = None
-        self._buries = True
-        self._has_left = False
         self._has_run = False
         self._is_stopping = False
         self._is_abandoned = False
@@ -132,8 +127,7 @@ class Consumer:
         self._has_run = True
         opened, senders = self._queue.open(), self._make_senders()
         receivers = self._make_receivers(opened, senders, until_empty)
-        self._buries = getattr(opened, "buries", True) is not False
-        self._helpers = [gevent.spawn(self._keep, opened), gevent.spawn(self._tell, opened)]
+        self._helpers = self._settlement.begin(opened, self._voice.repeats, self._tickets.values)
         self._senders, self._receivers = senders, receivers
         try:
             receivers.start()
@@ -236,7 +230,7 @@ class Consumer:
 
     @property
     def _held(self) -> int:
-        return len(self._tickets) + len(self._finished)
+        return len(self._tickets) + self._settlement.untold
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -246,7 +240,7 @@ class Consumer:
         self._counters.received += 1
         if self._is_stopping:
             ticket.note_unsent()
-            self._end_of(ticket)
+            self._settlement.add(ticket)
         elif self._destinations is None or message.request.origin in self._destinations:
             with self._inside:
                 batch = self._buffer.accept(message.request, ticket, monotonic())
@@ -254,7 +248,7 @@ class Consumer:
                 senders.attend()
         else:
             ticket.dead.append((message.request, f"not an allowed destination: {message.request.origin}"))
-            self._end_of(ticket)
+            self._settlement.add(ticket)
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
@@ -265,95 +259,12 @@ class Consumer:
         self._counters.delivered_events += end.batch.events if not end.reason else 0
         if not self._buffer.pieces(end.batch.number):
             del self._tickets[end.batch.number]
-            self._end_of(ticket)
+            self._settlement.add(ticket)
 
-    def _end_of(self, ticket: Ticket) -> None:
-        if ticket.dead and not self._buries:
-            self._leave(ticket)
-        self._finished.append(ticket)
-        self._is_news.set()
-
-    def _leave(self, ticket: Ticket) -> None:
-        """What a queue without dead letters is to do with the guilty is its own affair: they are given back."""
-        if not self._has_left:
-            self._has_left = True
-            logger.warning(
-                "%d events cannot be delivered (%s), and there is no place for dead letters: such messages are given "
-                "back, and left to the queue's own redrive policy",
-                sum(request.events for request, _ in ticket.dead),
-                ticket.dead[0][1],
-                extra=about("left_to_redrive", reason=ticket.dead[0][1]),
-            )
-        ticket.leave_dead()
-
-    def _tell(self, opened: OpenQueue) -> None:
-        """Tell the queue what has ended, many at once: what ends meanwhile is told with the next."""
-        patience = Patience("settle with", self._voice.repeats)
-        while True:
-            self._is_news.wait()
-            self._is_news.clear()
-            try:
-                self._tell_all(opened)
-            except QueueError as error:
-                patience.failed(error)
-                gevent.sleep(patience.seconds)
-                self._is_news.set()
-            else:
-                patience.worked()
-
-    def _tell_all(self, opened: OpenQueue) -> None:
-        word = word_of(self._finished)
-        if word.ack:
-            opened.ack([ticket.receipt for ticket in word.ack])
-            self._confirmed("acked", word.ack)
-        for delay, tickets in ((0.0, word.hand_back), (self._config.release_delay, word.release)):
-            if tickets:
-                opened.release([ticket.receipt for ticket in tickets], delay)
-                self._confirmed("released", tickets)
-        for reason, tickets in word.bury.items():
-            opened.bury([ticket.receipt for ticket in tickets], reason)
-            self._confirmed("dead", tickets)
-        for ticket in word.replace:
-            opened.replace(ticket.receipt, ticket.left, ticket.dead, self._config.release_delay)
-            self._confirmed("released" if ticket.left else "dead", [ticket])
-
-    def _confirmed(self, count: str, tickets: list[Ticket]) -> None:
+    def _told(self) -> None:
+        """The queue knows of some that have ended."""
         self._watch.changed()
-        told = set(map(id, tickets))
-        self._finished = [ticket for ticket in self._finished if id(ticket) not in told]
-        self._counters.confirm(count, tickets)
-        self._say_dead([dead for ticket in tickets for dead in ticket.dead])
         self._changed.ring()
-
-    def _say_dead(self, dead: list[tuple[Request, str]]) -> None:
-        events = sum(request.events for request, _ in dead)
-        count = self._voice.repeats.count("dead_letters", monotonic(), events) if events else 0
-        if count:
-            why = dead[-1][1]
-            logger.warning(
-                "%d events went to the dead letters: %s", count, why, extra=about("dead_letters", events=count, why=why)
-            )
-
-    def _keep(self, opened: OpenQueue) -> None:
-        """Hold what is held for longer, waiting and in flight alike."""
-        while True:
-            gevent.sleep(self._config.lease / 3)
-            tickets = [*self._tickets.values(), *self._finished]
-            try:
-                if tickets:
-                    opened.extend([ticket.receipt for ticket in tickets], self._config.lease)
-            except QueueError as error:
-                times = self._voice.repeats.count("lease_not_extended", monotonic())
-                if times:
-                    logger.warning(
-                        "the lease of %d messages was not extended%s: %s",
-                        len(tickets),
-                        often(times),
-                        error,
-                        extra=about(
-                            "lease_not_extended", messages=len(tickets), error=type(error).__name__, times=times
-                        ),
-                    )
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -391,7 +302,7 @@ class Consumer:
                 ticket.note_left(waiting)
                 if not self._buffer.pieces(number):
                     del self._tickets[number]
-                    self._end_of(ticket)
+                    self._settlement.add(ticket)
 
     def _wait_for_the_end(self, deadline: float) -> None:
         while self._held and monotonic() < deadline:
@@ -401,7 +312,7 @@ class Consumer:
         for number, ticket in list(self._tickets.items()):
             ticket.note_left(self._buffer.pieces(number))
             del self._tickets[number]
-            self._end_of(ticket)
+            self._settlement.add(ticket)
 
 
 def _margin(seconds: float) -> float:
