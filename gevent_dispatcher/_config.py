@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Callable, Mapping
 
+from gevent_dispatcher import _ranges
 from gevent_dispatcher._off_switch import VARIABLE
 from gevent_dispatcher._proxy import split_credentials
 
@@ -40,17 +41,14 @@ def _count(default: int, low: int, high: int, unit: str) -> Any:
 def _check_numbers(settings: Any) -> None:
     for each in dataclasses.fields(settings):
         if "kind" in each.metadata:
-            _check_number(each.name, getattr(settings, each.name), each.metadata)
+            _check_number(each.name, getattr(settings, each.name), **each.metadata)
 
 
-def _check_number(name: str, value: object, accepted: Mapping[str, Any]) -> None:
-    kinds = (int,) if accepted["kind"] is int else (int, float)
-    low, high = accepted["low"], accepted["high"]
-    is_number = isinstance(value, kinds) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high:
-        noun = "a whole number" if accepted["kind"] is int else "a number"
-        expected = f"{noun} of {accepted['unit']} from {low} to {high}"
-        raise ValueError(f"{name}={value!r}: must be {expected}")
+def _check_number(name: str, value: object, kind: type, low: Any, high: Any, unit: str) -> None:
+    if kind is int:
+        _ranges.whole(name, value, low, high, unit)
+    else:
+        _ranges.seconds(name, value, low, high)
 
 
 # Headers that say where a body ends: they belong to whoever puts it on the wire, as they do in requests.

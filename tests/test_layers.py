@@ -20,6 +20,7 @@ SHOP = PACKAGE / "demo" / "shop"
 LAYERS = {
     "": 0,  # the package itself: a version and lazily resolved names
     "_config": 0,
+    "_ranges": 0,
     "_url": 0,
     "_proxy": 0,
     "_json": 0,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Sequence, cast
 import gevent
 from gevent import get_hub
 
+from gevent_dispatcher import _ranges
 from gevent_dispatcher._config import sort_settings
 from gevent_dispatcher._consumer import EVENT_API, Consumer
 from gevent_dispatcher._log import about, logger
@@ -40,7 +41,7 @@ _OWN = frozenset(("pool_size", "backoff_base", "backoff_max", "on_delivery"))
 # An invocation is paid for by time, and the queue has more patience: the longest wait between two attempts, in seconds.
 _BACKOFF_MAX = 2.0
 # No function runs for longer than 15 minutes (AWS Lambda developer guide, "Lambda quotas").
-_LONGEST_MARGIN = 899.0
+_LONGEST_MARGIN = 899
 # Less than this, in seconds, is not enough to look a name up, open a connection and get an answer.
 LEAST = 0.5
 # What is kept of the time for finishing what was sent: a quarter, and in seconds at most. Then what hangs is given up.
@@ -98,9 +99,7 @@ def make_handler(
 def _check(strict: object, margin: object) -> None:
     if not isinstance(strict, bool):
         raise ValueError(f"strict={strict!r}: must be True or False")
-    is_number = isinstance(margin, (int, float)) and not isinstance(margin, bool)
-    if not is_number or not 0 <= margin <= _LONGEST_MARGIN:  # type: ignore[operator]  # it is a number
-        raise ValueError(f"margin={margin!r}: must be a number of seconds from 0 to {_LONGEST_MARGIN:g}")
+    _ranges.seconds("margin", margin, 0, _LONGEST_MARGIN)
 
 
 def _check_reachable(legacy: LegacyFormat, destinations: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ import gevent.ssl
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
+from gevent_dispatcher._ranges import whole
 from gevent_dispatcher.collector._app import EVENTS_PATH, CollectorApp
 from gevent_dispatcher.collector._book import Book, Filter
 from gevent_dispatcher.collector._connection import Connection
@@ -251,9 +252,7 @@ def _check_host(host: str) -> None:
 
 def _check_bounds(**bounds: object) -> None:
     for name, value in bounds.items():
-        low, high, noun = _BOUNDS[name]
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise ValueError(f"{name}={value!r}: must be a whole number of {noun} from {low} to {high}")
+        whole(name, value, *_BOUNDS[name])
 
 
 def _tls_files(certfile: str | None, keyfile: str | None) -> tuple[str, str] | None:

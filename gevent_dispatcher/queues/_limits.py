@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
+
+from gevent_dispatcher._ranges import seconds, whole
 
 # An hour's outage at 300 requests of 1 KB a second; little for a disk.
 DEFAULT_MAX_BYTES = 1 << 30
@@ -70,26 +71,3 @@ def check_count(name: str, value: object) -> int:
         ValueError: it is outside its range.
     """
     return whole(name, value, 1, _MOST, "messages")
-
-
-def whole(name: str, value: object, low: int, high: int, unit: str) -> int:
-    """A whole number within its range, both ends included.
-
-    Raises:
-        ValueError: it is none, or outside; the message has name, value, unit and range.
-    """
-    if type(value) is int and low <= value <= high:
-        return value
-    raise ValueError(f"{name}={value!r}: must be a whole number of {unit} from {low} to {high}")
-
-
-def seconds(name: str, value: object, low: float, high: float) -> float:
-    """A number of seconds within its range, both ends included.
-
-    Raises:
-        ValueError: it is none, or outside; the message has name, value and range.
-    """
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if is_number and math.isfinite(value) and low <= value <= high:  # type: ignore[arg-type,operator]  # it is a number
-        return float(value)  # type: ignore[arg-type]  # it is a number
-    raise ValueError(f"{name}={value!r}: must be a number of seconds from {low} to {high}")

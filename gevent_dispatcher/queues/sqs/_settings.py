@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gevent_dispatcher import _url
+from gevent_dispatcher._ranges import seconds, whole
 from gevent_dispatcher.queues._legacy import LegacyFormat
-from gevent_dispatcher.queues._limits import seconds, whole
 
 # A message, and all of a SendMessageBatch together (Amazon SQS Developer Guide, "Message quotas"). It was 262 144
 # before August 2025, and still is for some queues and for most stand-ins.
