@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from os import environ, getpid
-from typing import TYPE_CHECKING, Any, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from gevent_dispatcher import _home, _off_switch, _process
 from gevent_dispatcher._config import CONFIG_NAMES, Config, sort_settings
 from gevent_dispatcher._disabled import DisabledEngine
 from gevent_dispatcher._engine import Engine
+from gevent_dispatcher._event import Given
 from gevent_dispatcher._health import Health
 from gevent_dispatcher._pid import PID, remembered
 from gevent_dispatcher._stats import Stats
@@ -25,15 +26,6 @@ if TYPE_CHECKING:
 
 # The longest that flush and close wait, in seconds; a longer time is cut to it.
 _LONGEST = 86_400.0
-
-
-class _Event(NamedTuple):
-    """An event of the documented form dispatchEvent(http_verb, url, params)."""
-
-    http_verb: str
-    url: str
-    params: Any
-    headers: Mapping[str, str] | None = None
 
 
 # Stands for an argument that was not given.
@@ -111,8 +103,8 @@ class GeventEventDispatcher:
         """
         if params is _NOTHING:
             of_the_class: Any = self
-            return default_dispatcher().dispatch_event(_Event(of_the_class, http_verb, url))
-        return self.dispatch_event(_Event(http_verb, url, params))
+            return default_dispatcher().dispatch_event(Given(of_the_class, http_verb, url))
+        return self.dispatch_event(Given(http_verb, url, params))
 
     def flush(self, timeout: float | None = None) -> bool:
         """Send what was dispatched before this call and wait for its outcome.

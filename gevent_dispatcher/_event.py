@@ -77,6 +77,15 @@ class Envelope:
 Encoded = Tuple[Envelope, bytes, int, int]
 
 
+class Given(NamedTuple):
+    """An event that was put together here, with what the encoder asks of the SDK's own."""
+
+    http_verb: Any
+    url: Any
+    params: Any
+    headers: Any = None
+
+
 class Request(NamedTuple):
     """One request, ready for a transport. A retry of a batch makes an equal one, byte for byte."""
 

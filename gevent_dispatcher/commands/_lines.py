@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Iterator, Mapping, NamedTuple, NoReturn
+from typing import Any, Iterator, Mapping, NoReturn
 
 from gevent.os import tp_read
+
+from gevent_dispatcher._event import Given
 
 # Read at once, in bytes: some sixty events.
 _CHUNK = 65_536
@@ -18,15 +20,6 @@ _MEMBERS = frozenset(("url", "params", "http_verb", "headers"))
 
 class BadLine(ValueError):
     """A line is no event; the text says why, and shows nothing of it."""
-
-
-class Event(NamedTuple):
-    """An event as the SDK hands it over."""
-
-    url: Any
-    params: Any
-    http_verb: Any
-    headers: Any
 
 
 class Lines:
@@ -72,7 +65,7 @@ class Lines:
             yield None if is_too_long else rest
 
 
-def event_of(line: bytes | None, url: str | None) -> Event | None:
+def event_of(line: bytes | None, url: str | None) -> Given | None:
     """The event that a line holds; None for a blank line.
 
     Args:
@@ -95,11 +88,11 @@ def event_of(line: bytes | None, url: str | None) -> Event | None:
     return _event(found["params"], found, url)
 
 
-def _event(params: Any, around: Mapping[str, Any], url: str | None) -> Event:
+def _event(params: Any, around: Mapping[str, Any], url: str | None) -> Given:
     target = around.get("url", url)
     if target is None:
         raise BadLine("it names no url, and there is no --url")
-    return Event(target, params, around.get("http_verb", "POST"), around.get("headers"))
+    return Given(around.get("http_verb", "POST"), target, params, around.get("headers"))
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

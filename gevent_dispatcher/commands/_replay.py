@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import gevent
 
 from gevent_dispatcher._dispatcher import GeventEventDispatcher
+from gevent_dispatcher._event import Given
 from gevent_dispatcher._log import about, logger
 from gevent_dispatcher._stats import INVALID, TOO_LARGE, Stats
-from gevent_dispatcher.commands._lines import BadLine, Event, Lines, event_of
+from gevent_dispatcher.commands._lines import BadLine, Lines, event_of
 from gevent_dispatcher.commands._progress import Work
 
 # One portion fills while the outcomes of the one before are awaited: so much is pending at most, twice.
@@ -98,7 +99,7 @@ class Replay:
         self._turn_over()
         self._wait()
 
-    def _send(self, event: Event, size: int) -> None:
+    def _send(self, event: Given, size: int) -> None:
         if self._events >= _PORTION_EVENTS or self._bytes + size > _PORTION_BYTES:
             self._turn_over()
         self._events += 1

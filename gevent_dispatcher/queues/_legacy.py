@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Mapping, Sequence
 
 from gevent_dispatcher import _url
 from gevent_dispatcher._body import Member, members
-from gevent_dispatcher._event import Encoder, Refused, Request, merge
+from gevent_dispatcher._event import Encoder, Given, Refused, Request, merge
 from gevent_dispatcher._json import encode_plainly
 
 _ID = re.compile(r"[0-9]{1,32}\Z")
@@ -81,15 +81,6 @@ def _check_id(name: str, value: object) -> None:
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str) or not 1 <= len(value) <= 128:
         raise ValueError(f"{name}={value!r}: must be a text of 1 to 128 characters")
-
-
-class _Event(NamedTuple):
-    """What an encoder takes."""
-
-    url: Any
-    params: Any
-    http_verb: Any
-    headers: Any
 
 
 def decode(text: str, legacy: LegacyFormat | None = None) -> Request:
@@ -184,7 +175,7 @@ def _payload(text: str, named: Mapping[str, Member], legacy: LegacyFormat | None
 def _of_the_sdk(named: Mapping[str, Member], legacy: LegacyFormat | None) -> Request:
     given = {name: member.value for name, member in named.items()}
     url = given["url"] if "url" in given else _needed(legacy).url
-    request = _encoded(_Event(url, given["params"], given.get("http_verb", "POST"), given.get("headers")))
+    request = _encoded(Given(given.get("http_verb", "POST"), url, given["params"], given.get("headers")))
     if request.verb == "GET" or not isinstance(given["params"], dict):
         return request
     text = named["params"].text
@@ -194,7 +185,7 @@ def _of_the_sdk(named: Mapping[str, Member], legacy: LegacyFormat | None) -> Req
     return request._replace(body=_payload(text, inner, legacy), events=_count(inner["visitors"]))
 
 
-def _encoded(event: _Event) -> Request:
+def _encoded(event: Given) -> Request:
     try:
         envelope, data, _, _ = Encoder().encode(event)
     except Refused as error:
@@ -203,7 +194,7 @@ def _encoded(event: _Event) -> Request:
 
 
 def _post(body: bytes, legacy: LegacyFormat, events: int) -> Request:
-    return _encoded(_Event(legacy.url, None, "POST", None))._replace(body=body, events=events)
+    return _encoded(Given("POST", legacy.url, None))._replace(body=body, events=events)
 
 
 def _bytes(text: str) -> bytes:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Mapping, NamedTuple
 
 from gevent_dispatcher._config import CONFIG_NAMES, Config, sort_settings
-from gevent_dispatcher._event import Encoder, Refused, Request, TooLarge, merge
+from gevent_dispatcher._event import Encoder, Given, Refused, Request, TooLarge, merge
 from gevent_dispatcher._health import Health
 from gevent_dispatcher._stats import CLOSED, DISABLED, INVALID, TOO_LARGE, Counters, Stats
 from gevent_dispatcher._transport import Transport, transport_of
@@ -49,15 +49,6 @@ class _Taken:
             self._events = events_of(request)
             self._request = None
         return self._events
-
-
-class _Event(NamedTuple):
-    """An event of the documented form dispatchEvent(http_verb, url, params)."""
-
-    http_verb: str
-    url: str
-    params: Any
-    headers: Mapping[str, str] | None = None
 
 
 class RecordingDispatcher:
@@ -104,7 +95,7 @@ class RecordingDispatcher:
             url: where it would go.
             params: the payload.
         """
-        self.dispatch_event(_Event(http_verb, url, params))
+        self.dispatch_event(Given(http_verb, url, params))
 
     def health(self) -> Health:
         """Nothing is ever pending."""
