@@ -68,6 +68,7 @@ LAYERS = {
     "gunicorn": 4,
     "uwsgi": 4,
     "_programs": 4,
+    "_table": 4,
     "bench": 4,
     "demo": 4,
     "doctor": 2,  # it imports nothing of the package but the off switch, and the engine says its few own findings

@@ -9,7 +9,7 @@ import platform
 from importlib.metadata import version
 from typing import Any, Sequence
 
-from gevent_dispatcher import __version__
+from gevent_dispatcher import __version__, _table
 from gevent_dispatcher.bench import _events
 from gevent_dispatcher.bench._runs import LATENCY, ROUNDS, Row
 
@@ -61,9 +61,7 @@ def as_json(rows: Sequence[Row], events: int) -> str:
 
 def as_table(rows: Sequence[Row]) -> str:
     """The rows, aligned."""
-    lines = [list(_COLUMNS)] + [[_cell(getattr(each, field)) for field in _COLUMNS.values()] for each in rows]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join(_line(cells, widths) for cells in lines)
+    return _table.as_table(rows, _COLUMNS, _cell)
 
 
 def _cell(value: object) -> str:
@@ -72,8 +70,3 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
     return str(value)
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first = cells[0].ljust(widths[0])
-    return "  ".join([first, *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:]))])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Sequence
 
+from gevent_dispatcher import _table
 from gevent_dispatcher.demo._contest import Row
 
 _COLUMNS = {
@@ -29,11 +30,4 @@ def problems(rows: Sequence[Row]) -> list[str]:
 
 def as_table(rows: Sequence[Row]) -> str:
     """The rows, aligned."""
-    lines = [list(_COLUMNS)] + [[str(getattr(each, field)) for field in _COLUMNS.values()] for each in rows]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join(_line(cells, widths) for cells in lines)
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first = cells[0].ljust(widths[0])
-    return "  ".join([first, *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:]))])
+    return _table.as_table(rows, _COLUMNS)
