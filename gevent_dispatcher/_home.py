@@ -14,6 +14,7 @@ from typing import Any, Callable, TypeVar
 
 import gevent
 from gevent import get_hub, getcurrent, monkey
+from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 from gevent.hub import MAIN_THREAD_IDENT
 
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 get_ident: Callable[[], int] = monkey.get_original("_thread", "get_ident")
 allocate_lock = monkey.get_original("_thread", "allocate_lock")
-_start_new_thread = monkey.get_original("_thread", "start_new_thread")
+start_new_thread = monkey.get_original("_thread", "start_new_thread")
 
 # How long a fork waits for the thread to stand still, and that at most for the fork; in seconds.
 _PAUSE_WAIT = 1.0
@@ -74,7 +75,7 @@ class Home:
             Unreachable: there was no result in time.
             BaseException: what the callable raised.
         """
-        finished = _HubSignal() if _runs_a_hub() else _NativeSignal()
+        finished = HubSignal() if _runs_a_hub() else NativeSignal()
         results: list[tuple[Any, BaseException | None]] = []
 
         def run() -> None:
@@ -94,7 +95,7 @@ class Home:
         return value  # type: ignore[no-any-return]  # T went through a list
 
 
-class _NativeSignal:
+class NativeSignal:
     """Sent in one native thread, waited for in another that has nothing else to do."""
 
     def __init__(self) -> None:
@@ -106,7 +107,7 @@ class _NativeSignal:
         return bool(self._lock.acquire(True, timeout))
 
 
-class _HubSignal:
+class HubSignal:
     """Sent in one native thread, waited for by a greenlet of another whose hub goes on meanwhile."""
 
     def __init__(self) -> None:
@@ -120,6 +121,12 @@ class _HubSignal:
         return bool(self._sent.wait(timeout))
 
 
+def may_wait() -> bool:
+    """Whether the caller may wait at all: a callback of a hub must not."""
+    hub = get_hub_if_exists()
+    return hub is None or getcurrent() is not hub
+
+
 def _runs_a_hub() -> bool:
     """Whether the caller's thread is the patched main thread, and the caller may wait in it."""
     return is_patched() and get_ident() == MAIN_THREAD_IDENT and getcurrent() is not get_hub()
@@ -130,15 +137,15 @@ class _ThreadHome(Home):
 
     def __init__(self) -> None:
         super().__init__()
-        self._paused: list[_NativeSignal] = []
+        self._paused: list[NativeSignal] = []
 
     def start(self) -> None:
-        _start_new_thread(self._live, ())
+        start_new_thread(self._live, ())
 
     def pause(self) -> None:
         """Have the thread stand still in a callback of its hub, where it holds no lock and imports nothing."""
         if get_ident() != self.ident:
-            still, go_on = _NativeSignal(), _NativeSignal()
+            still, go_on = NativeSignal(), NativeSignal()
             self._paused.append(go_on)
             self.soon(partial(_stand_still, still, go_on))
             still.wait(_PAUSE_WAIT)
@@ -158,7 +165,7 @@ class _ThreadHome(Home):
         hub.wait(keep)
 
 
-def _stand_still(still: _NativeSignal, go_on: _NativeSignal) -> None:
+def _stand_still(still: NativeSignal, go_on: NativeSignal) -> None:
     still.send()
     go_on.wait(_LONGEST_PAUSE)
 

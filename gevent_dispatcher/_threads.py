@@ -81,19 +81,22 @@ def off_hub(work: Callable[[], T]) -> T:
         Exception: what the work raised.
     """
     try:
-        outcome = get_hub().threadpool.apply(_outcome, (work,))
+        value, error = get_hub().threadpool.apply(_in_the_gate, (work,))
     except RuntimeError:  # Python 3.12 and later start no thread at shutdown, earlier ones may not either
-        outcome = _outcome(work)
-    value, error = outcome
+        value, error = _in_the_gate(work)
     if error is not None:
         raise error
     return value  # type: ignore[no-any-return]  # gevent is not typed
 
 
-def _outcome(work: Callable[[], T]) -> tuple[T, BaseException | None]:
-    """An exception that crosses the threadpool prints a traceback, so it crosses as a value."""
+def _in_the_gate(work: Callable[[], T]) -> tuple[T, Exception | None]:
+    with gate, _no_collection():
+        return outcome_of(work)
+
+
+def outcome_of(work: Callable[[], T]) -> tuple[T, Exception | None]:
+    """What work returned or raised: an exception that crosses the threadpool prints a traceback, a value does not."""
     try:
-        with gate, _no_collection():
-            return work(), None
+        return work(), None
     except Exception as error:
         return None, error  # type: ignore[return-value]  # the value is not looked at then

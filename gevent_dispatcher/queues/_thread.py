@@ -12,18 +12,24 @@ import os
 from contextlib import suppress
 from typing import Any, Callable, Protocol, TypeVar
 
-from gevent import getcurrent, monkey
+from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import MAIN_THREAD_IDENT
 
-from gevent_dispatcher import _home
-from gevent_dispatcher._home import allocate_lock, get_ident
+from gevent_dispatcher._home import (
+    HubSignal,
+    NativeSignal,
+    allocate_lock,
+    get_ident,
+    is_patched,
+    may_wait,
+    start_new_thread,
+)
 from gevent_dispatcher.queues._job import Job
 from gevent_dispatcher.queues._protocol import QueueUnavailable
 
 T = TypeVar("T")
 
-_start_new_thread = monkey.get_original("_thread", "start_new_thread")
 _SimpleQueue = monkey.get_original("queue", "SimpleQueue")
 
 # Jobs that may lie before a disk that hangs. More callers than this are told so at once.
@@ -72,7 +78,7 @@ class Worker:
         """
         if self._is_closed:
             raise QueueUnavailable("the queue is closed")
-        _check_that_the_caller_may_wait()
+        check_that_the_caller_may_wait()
         thread = self._thread()
         if thread is None:
             return self._in_place(work)
@@ -130,7 +136,7 @@ class _Thread:
         _register_fork_hooks()
         _guards.append(self._guard)
         try:
-            _start_new_thread(self._live, ())
+            start_new_thread(self._live, ())
         except RuntimeError as error:
             _guards.remove(self._guard)
             if "shutdown" in str(error):  # Python 3.12 and later
@@ -151,10 +157,10 @@ class _Thread:
 
     def end(self, timeout: float) -> None:
         """End after what was given before; wait for that if the caller may."""
-        may_wait = _may_wait()
-        last = Job(_close, timeout, _signal() if may_wait else _Silence(), self._guard, is_last=True)
+        is_awaited = may_wait()
+        last = Job(_close, timeout, _signal() if is_awaited else _Silence(), self._guard, is_last=True)
         self._jobs.put(last)
-        if may_wait:
+        if is_awaited:
             with suppress(QueueUnavailable):  # the disk hangs; the thread ends when it answers
                 last.wait()
 
@@ -231,19 +237,19 @@ def _in_parent() -> None:
         guard.after_fork()
 
 
-def _may_wait() -> bool:
-    hub = get_hub_if_exists()
-    return hub is None or getcurrent() is not hub
+def check_that_the_caller_may_wait() -> None:
+    """A callback of the hub cannot do what has to wait for a disk or for a network.
 
-
-def _check_that_the_caller_may_wait() -> None:
-    if not _may_wait():
+    Raises:
+        QueueUnavailable: it is one.
+    """
+    if not may_wait():
         raise QueueUnavailable("a callback of the hub must not wait; spawn a greenlet that does")
 
 
 def _has_hub() -> bool:
     """Whether others may run in the caller's thread while it waits."""
-    return get_hub_if_exists() is not None or (_home.is_patched() and get_ident() == MAIN_THREAD_IDENT)
+    return get_hub_if_exists() is not None or (is_patched() and get_ident() == MAIN_THREAD_IDENT)
 
 
 class _Silence:
@@ -254,7 +260,7 @@ class _Silence:
 
 
 def _signal() -> Any:
-    return _home._HubSignal() if _has_hub() else _home._NativeSignal()
+    return HubSignal() if _has_hub() else NativeSignal()
 
 
 def _collect_if_starved() -> None:

@@ -20,8 +20,9 @@ from gevent.threadpool import ThreadPool
 
 from gevent_dispatcher import _home
 from gevent_dispatcher._json import decode_fast
-from gevent_dispatcher._threads import off_hub
+from gevent_dispatcher._threads import off_hub, outcome_of
 from gevent_dispatcher.queues._protocol import QueueError, QueueUnavailable, QueueUncertain
+from gevent_dispatcher.queues._thread import check_that_the_caller_may_wait
 from gevent_dispatcher.queues.sqs._faults import explain
 from gevent_dispatcher.queues.sqs._settings import LONGEST_POLL, Settings, is_client
 
@@ -88,8 +89,7 @@ class Client:
     # -- waiting -------------------------------------------------------------------------------------------------------
 
     def _within(self, seconds: float, work: Callable[[], T], otherwise: Exception) -> T:
-        if not _may_wait():
-            raise QueueUnavailable("a callback of the hub must not wait; spawn a greenlet that does")
+        check_that_the_caller_may_wait()
         if get_hub_if_exists() is None and not _home.is_patched():
             return work()  # nobody else is held up, and the client has timeouts of its own
         timeout = gevent.Timeout(seconds)
@@ -118,9 +118,9 @@ class Client:
         if pool is None:
             pool = self._pools[_home.get_ident()] = ThreadPool(self._connections, hub=get_hub())
         try:
-            result = pool.spawn(_outcome, work)
+            result = pool.spawn(outcome_of, work)
         except RuntimeError:  # at the end of the interpreter no thread can be had, and nobody is left to be held up
-            return _outcome(work)
+            return outcome_of(work)
         return result.get()  # type: ignore[no-any-return]  # gevent is not typed
 
     # -- the client ----------------------------------------------------------------------------------------------------
@@ -180,18 +180,6 @@ def read_messages(response_dict: dict[str, Any], customized_response_dict: dict[
     if isinstance(read, dict) and isinstance(read.get("Messages"), list):
         customized_response_dict["Messages"] = read["Messages"]
         response_dict["body"] = b"{}"
-
-
-def _may_wait() -> bool:
-    hub = get_hub_if_exists()
-    return hub is None or gevent.getcurrent() is not hub
-
-
-def _outcome(work: Callable[[], Any]) -> tuple[Any, Exception | None]:
-    try:
-        return work(), None
-    except Exception as error:
-        return None, error
 
 
 # What was imported here first, and is forgotten when ssl is patched after it (see `_transport`).
