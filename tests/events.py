@@ -34,6 +34,11 @@ def params(*visitors: dict[str, Any], **envelope: Any) -> dict[str, Any]:
     return {"visitors": list(visitors) or [visitor()], **around}
 
 
+def names(number: int, prefix: str = "v") -> list[str]:
+    """Of so many visitors."""
+    return [f"{prefix}{each}" for each in range(number)]
+
+
 def log_event(url: str, *visitors: dict[str, Any], **envelope: Any) -> LogEvent:
     """One event of the SDK's shape."""
     return LogEvent(url, params(*visitors, **envelope))

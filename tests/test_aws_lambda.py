@@ -20,7 +20,7 @@ from gevent_dispatcher.aws_lambda._environment import settings_of
 from gevent_dispatcher.aws_lambda._records import RecordQueue, records_of
 from gevent_dispatcher.queues import LegacyFormat
 from gevent_dispatcher.queues._message import Letter, decode
-from tests.events import params, visitor
+from tests.events import names, params, visitor
 from tests.hostile import HostileProcess, HostileServer
 from tests.hostile.ports import refusing_port
 from tests.lambda_events import HELLO_WORLD, Context, event, failed, fifo, message, record
@@ -33,10 +33,6 @@ ROOT = Path(__file__).resolve().parent.parent
 def handler_for(url: str, **settings: Any) -> Handler:
     quick = {"backoff_base": 0.01, "backoff_max": 0.05, "proxy": "", "margin": 0.1}
     return make_handler(destinations=[url], **{**quick, **settings})
-
-
-def names(number: int, prefix: str = "v") -> list[str]:
-    return [f"{prefix}{each}" for each in range(number)]
 
 
 class Letters:

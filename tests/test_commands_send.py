@@ -19,7 +19,7 @@ from gevent_dispatcher.commands._lines import BadLine, Lines, event_of
 from gevent_dispatcher.commands._replay import ROOM_BYTES, ROOM_EVENTS, Replay
 from gevent_dispatcher.testing import FakeTransport
 from tests.commands import QueueFile, environ, run, start
-from tests.events import params, visitor
+from tests.events import names, params, visitor
 from tests.hostile import HostileServer, refusing_port
 from tests.picky import Gate, PickyServer
 from tests.waiting import wait_until
@@ -31,10 +31,6 @@ URL = "http://127.0.0.1:9/v1/events"
 def server() -> Iterator[PickyServer]:
     with PickyServer(lambda visitors: 204) as running:
         yield running
-
-
-def names(number: int) -> list[str]:
-    return [f"v{each}" for each in range(number)]
 
 
 def ndjson(*visitors: str) -> str:

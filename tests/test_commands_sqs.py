@@ -14,6 +14,7 @@ import pytest
 from gevent_dispatcher.collector import Collector
 from gevent_dispatcher.queues._message import encode
 from tests.commands import QUICK, request, run, start
+from tests.events import names
 from tests.lifetimes._processes import ROOT, Program
 from tests.picky import Gate, PickyServer
 from tests.sqs import ENVIRON, REGION, Moto
@@ -34,10 +35,6 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def accept(visitors: list[str]) -> int:
     return 204
-
-
-def names(number: int) -> list[str]:
-    return [f"v{each}" for each in range(number)]
 
 
 def put(moto: Moto, queue: str, url: str, *visitors: str) -> None:

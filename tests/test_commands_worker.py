@@ -12,6 +12,7 @@ import pytest
 
 from gevent_dispatcher.commands import _progress
 from tests.commands import QUICK, QueueFile, Terminal, request, run, start
+from tests.events import names
 from tests.hostile import HostileServer, refusing_port
 from tests.picky import Gate, PickyServer
 from tests.waiting import wait_until
@@ -25,10 +26,6 @@ def queue(tmp_path: Path) -> Iterator[QueueFile]:
 
 def accept(visitors: list[str]) -> int:
     return 204
-
-
-def names(number: int) -> list[str]:
-    return [f"v{each}" for each in range(number)]
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from gevent_dispatcher import BreakerState, Consumer, Request
 from gevent_dispatcher._event import Encoder, merge
 from gevent_dispatcher.queues import OpenQueue, QueueUnavailable, SqliteQueue
-from tests.events import log_event, visitor
+from tests.events import log_event, names, visitor
 from tests.hostile import HostileServer, refusing_port
 from tests.picky import Gate, PickyServer
 from tests.waiting import wait_until
@@ -62,10 +62,6 @@ def requests(url: str, *batches: list[str]) -> list[Request]:
     encoder = Encoder()
     encoded = [[encoder.encode(log_event(url, visitor(name))) for name in names] for names in batches]
     return [merge(batch[0][0], [each[1] for each in batch]) for batch in encoded]
-
-
-def names(number: int, prefix: str = "v") -> list[str]:
-    return [f"{prefix}{each}" for each in range(number)]
 
 
 def is_empty(queue: OpenQueue) -> bool:

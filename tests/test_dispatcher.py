@@ -19,11 +19,10 @@ import gevent_dispatcher
 from gevent_dispatcher import Answer, Delivery, GeventEventDispatcher, Outcome, Request, Stats
 from gevent_dispatcher.collector import Collector
 from gevent_dispatcher.testing import NO_ANSWER, FakeTransport
+from tests.dispatchers import Maker, assert_balanced, balance, making
 from tests.events import LogEvent, log_event, params, visitor
 from tests.hostile import HostileServer, refusing_port
 from tests.waiting import wait_until
-
-Maker = Callable[..., GeventEventDispatcher]
 
 
 @pytest.fixture
@@ -40,27 +39,8 @@ def server() -> Iterator[HostileServer]:
 
 @pytest.fixture
 def make() -> Iterator[Maker]:
-    """Make dispatchers that retry quickly, and see that the accounts of each are right at the end."""
-    made: list[GeventEventDispatcher] = []
-
-    def maker(**settings: Any) -> GeventEventDispatcher:
-        quick = {"backoff_base": 0.001, "backoff_max": 0.01, "proxy": "", **settings}
-        if "transport" in settings:
-            del quick["proxy"]
-        made.append(GeventEventDispatcher(**quick))
-        return made[-1]
-
-    yield maker
-    for dispatcher in made:
-        dispatcher.close(timeout=0.1)
-        assert balance(dispatcher) == 0
-        assert dispatcher.stats().pending == 0
-
-
-def balance(dispatcher: GeventEventDispatcher) -> int:
-    """What the invariant leaves over: always 0."""
-    stats = dispatcher.stats()
-    return stats.dispatched - (stats.delivered + stats.spooled + sum(stats.dropped.values()) + stats.pending)
+    with making(backoff_base=0.001, backoff_max=0.01) as maker:
+        yield maker
 
 
 URL = "http://events.example/v1/events"
@@ -137,7 +117,7 @@ def test_a_context_manager_delivers_what_it_was_given(collector: Collector) -> N
     with GeventEventDispatcher() as dispatcher:
         dispatcher.dispatch_event(log_event(collector.url))
     assert collector.counts()["unique"] == 1
-    assert balance(dispatcher) == 0
+    assert_balanced(dispatcher.stats())
 
 
 # -- the promise to the caller -----------------------------------------------------------------------------------------
@@ -580,7 +560,7 @@ def test_flush_and_close_keep_to_their_time_several_at_once_and_twice(make: Make
     assert [each.value for each in calls] == [False] * 3
     assert getattr(dispatcher, how)(0.2) is (how == "close")
     assert monotonic() - started < 5
-    assert balance(dispatcher) == 0
+    assert_balanced(dispatcher.stats())
 
 
 def test_close_counts_what_it_could_not_send_and_says_so_in_one_line(
@@ -684,7 +664,7 @@ def test_a_dispatcher_that_was_never_used_closes_and_flushes_at_once() -> None:
     assert dispatcher.close()
     dispatcher.dispatch_event(log_event(URL))
     assert dispatcher.stats().dropped["closed"] == 1
-    assert balance(dispatcher) == 0
+    assert_balanced(dispatcher.stats())
 
 
 def test_flush_from_a_callback_of_the_hub_does_not_wait(collector: Collector, make: Maker) -> None:
@@ -741,7 +721,7 @@ def test_the_invariant_holds_at_every_moment_that_a_greenlet_can_observe(make: M
 
     def observe() -> None:
         while not done:
-            observed.append(balance(dispatcher))
+            observed.append(balance(dispatcher.stats()))
             gevent.sleep(0)
 
     done: list[bool] = []

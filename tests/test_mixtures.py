@@ -11,6 +11,7 @@ import gevent
 import pytest
 
 from gevent_dispatcher import GeventEventDispatcher, Stats
+from tests.dispatchers import assert_balanced
 from tests.events import log_event, visitor
 from tests.hostile import HostileProcess, Received
 from tests.links import Ticking
@@ -58,10 +59,6 @@ def settled(dispatcher: GeventEventDispatcher) -> bool:
     stats = dispatcher.stats()
     assert_balanced(stats)
     return stats.pending == 0
-
-
-def assert_balanced(stats: Stats) -> None:
-    assert stats.dispatched == stats.delivered + stats.spooled + sum(stats.dropped.values()) + stats.pending
 
 
 def arrived(received: list[Received]) -> Counter[str]:

@@ -7,49 +7,24 @@ import random
 import subprocess
 import sys
 from time import monotonic
-from typing import Any, Callable, Iterator
+from typing import Iterator
 
 import gevent
 import pytest
 
 from gevent_dispatcher import Delivery, GeventEventDispatcher, Outcome
 from gevent_dispatcher.collector import Collector
-from tests.events import log_event, visitor
+from tests.dispatchers import Maker, assert_balanced, dispatch, making
+from tests.events import names
 from tests.hostile import HostileServer, refusing_port
 from tests.picky import PickyServer
 from tests.waiting import wait_until
 
-Maker = Callable[..., GeventEventDispatcher]
-
 
 @pytest.fixture
 def make() -> Iterator[Maker]:
-    """Make dispatchers that retry quickly, and see that the accounts of each are right at the end."""
-    made: list[GeventEventDispatcher] = []
-
-    def maker(**settings: Any) -> GeventEventDispatcher:
-        made.append(GeventEventDispatcher(**{"backoff_base": 0.01, "backoff_max": 0.05, "proxy": "", **settings}))
-        return made[-1]
-
-    yield maker
-    for dispatcher in made:
-        dispatcher.close(timeout=0.1)
-        assert_balanced(dispatcher)
-        assert dispatcher.stats().pending == 0
-
-
-def assert_balanced(dispatcher: GeventEventDispatcher) -> None:
-    stats = dispatcher.stats()
-    assert stats.dispatched == stats.delivered + stats.spooled + sum(stats.dropped.values()) + stats.pending
-
-
-def dispatch(dispatcher: GeventEventDispatcher, url: str, names: list[str]) -> None:
-    for name in names:
-        dispatcher.dispatch_event(log_event(url, visitor(name)))
-
-
-def names(number: int, prefix: str = "v") -> list[str]:
-    return [f"{prefix}{each}" for each in range(number)]
+    with making() as maker:
+        yield maker
 
 
 # -- poison ------------------------------------------------------------------------------------------------------------
@@ -136,7 +111,7 @@ def test_an_outage_of_twenty_seconds_loses_nothing_and_ends_without_a_stampede(
         with collector:
             wait_until(lambda: dispatcher.stats().delivered == dispatched, 60)
             counts = collector.counts()
-        assert_balanced(dispatcher)
+        assert_balanced(dispatcher.stats())
     assert (counts["unique"], counts["duplicated"]) == (dispatched, 0)
     assert counts["connections"] <= 10
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]

@@ -6,7 +6,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Iterator
 
 import gevent
 import pytest
@@ -18,46 +18,18 @@ from gevent_dispatcher import (
     Outcome,
     QueueTransport,
     SqliteQueue,
-    Stats,
 )
-from tests.events import log_event, visitor
+from tests.dispatchers import Maker, assert_balanced, dispatch, making
+from tests.events import log_event, names, visitor
 from tests.hostile import HostileServer, refusing_port
 from tests.picky import PickyServer
 from tests.waiting import wait_until
 
-Maker = Callable[..., GeventEventDispatcher]
-
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Maker]:
-    """Make dispatchers with a spool, and see that the accounts of each are right at the end."""
-    made: list[GeventEventDispatcher] = []
-
-    def maker(**settings: Any) -> GeventEventDispatcher:
-        quick = {"backoff_base": 0.01, "backoff_max": 0.05, "proxy": "", "spool": tmp_path / "spool.db", **settings}
-        if "transport" in settings:
-            del quick["proxy"]
-        made.append(GeventEventDispatcher(**quick))
-        return made[-1]
-
-    yield maker
-    for dispatcher in made:
-        dispatcher.close(timeout=1)
-        assert_balanced(dispatcher.stats())
-        assert dispatcher.stats().pending == 0
-
-
-def assert_balanced(stats: Stats) -> None:
-    assert stats.dispatched == stats.delivered + stats.spooled + sum(stats.dropped.values()) + stats.pending
-
-
-def dispatch(dispatcher: GeventEventDispatcher, url: str, names: list[str]) -> None:
-    for name in names:
-        dispatcher.dispatch_event(log_event(url, visitor(name)))
-
-
-def names(number: int, prefix: str = "v") -> list[str]:
-    return [f"{prefix}{each}" for each in range(number)]
+    with making(1.0, spool=tmp_path / "spool.db") as maker:
+        yield maker
 
 
 class Mood:
