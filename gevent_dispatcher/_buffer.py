@@ -11,16 +11,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, Callable, Iterator
 
-from gevent_dispatcher._breaker import Breaker
 from gevent_dispatcher._config import Config
 from gevent_dispatcher._event import Encoded, Envelope, Request
-from gevent_dispatcher._health import Health, OriginHealth
+from gevent_dispatcher._health import Health
 from gevent_dispatcher._lane import Batch, Lane
+from gevent_dispatcher._lanes import Lanes
 from gevent_dispatcher._pending import Pending
 from gevent_dispatcher._url import Address, Origin
-
-# Origins that are known before the first look for some to forget. An application has one or two.
-_REMEMBERED = 100
 
 
 class Buffer:
@@ -34,7 +31,6 @@ class Buffer:
 
     def __init__(self, config: Config, chance: Callable[[float, float], float]) -> None:
         self._config = config
-        self._chance = chance
         self._most_events = config.buffer_events
         self._most_bytes = config.buffer_bytes
         self._batch_size = config.batch_size
@@ -47,10 +43,7 @@ class Buffer:
         self.full = False
         self._pending = Pending(config.delivery_timeout)
         self._open: OrderedDict[Envelope, Batch] = OrderedDict()
-        # Known origins, in the order in which it is their turn.
-        self._lanes: OrderedDict[Origin, Lane] = OrderedDict()
-        self._most_lanes = _REMEMBERED
-        self._in_flight = 0
+        self._lanes = Lanes(config.pool_size, config.backoff_max, chance)
 
     def fits(self, size: int, events: int = 1) -> bool:
         """Whether this much more would stay within the bounds."""
@@ -128,55 +121,27 @@ class Buffer:
         self._lane(batch).append(batch)
 
     def _lane(self, batch: Batch) -> Lane:
-        lane = self._lanes.get(batch.envelope.origin)
-        return self._new_lane(batch.envelope.origin) if lane is None else lane
-
-    def _new_lane(self, origin: Origin) -> Lane:
-        if len(self._lanes) >= self._most_lanes:
-            self._forget_idle()
-        breaker = Breaker(self._config.pool_size, self._config.backoff_max, self._chance)
-        lane = self._lanes[origin] = Lane(breaker)
-        return lane
-
-    def _forget_idle(self) -> None:
-        for origin in [origin for origin, lane in self._lanes.items() if lane.is_idle]:
-            del self._lanes[origin]
-        self._most_lanes = max(_REMEMBERED, 2 * len(self._lanes))
+        return self._lanes.of(batch.envelope.origin)
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
     def is_due(self, now: float) -> bool:
         """Whether `take` would find a batch now. What is open stays open: it may gain company until it is taken."""
-        for batch in self._ripe(now):
-            lane = self._lane(batch)
-            if self._leaves_room(lane) and lane.breaker.permits(now, lane.in_flight):
-                return True
-        return any(self._may_send(lane, now) for lane in self._lanes.values())
+        ripe = (self._lane(batch) for batch in self._ripe(now))
+        return any(self._lanes.permits(lane, now) for lane in ripe) or self._lanes.is_due(now)
 
     def take(self, now: float) -> Batch | None:
         """The next batch to send, None when none may go. It stays within the bounds until it is settled."""
         for batch in self._ripe(now):
             self._close(batch)
-        for origin, lane in self._lanes.items():
-            if self._may_send(lane, now):
-                self._lanes.move_to_end(origin)  # origins take turns
-                return self._take_from(lane, now)
-        return None
-
-    def _may_send(self, lane: Lane, now: float) -> bool:
-        return not lane.is_empty and self._leaves_room(lane) and lane.is_due(now)
-
-    def _leaves_room(self, lane: Lane) -> bool:
-        """The last slot is for an origin that has none yet: one that hangs must not delay the others."""
-        free = self._config.pool_size - self._in_flight
-        return free > 1 or (free == 1 and (lane.in_flight == 0 or len(self._lanes) == 1))
+        lane = self._lanes.next(now)
+        return None if lane is None else self._take_from(lane, now)
 
     def _take_from(self, lane: Lane, now: float) -> Batch:
         batch = lane.choose(now)
         if lane.breaker.is_open and batch.is_stuck and self.unseal(batch):
             batch = self._one_ahead(lane, batch)
-        lane.depart(batch)
-        self._in_flight += 1
+        self._lanes.depart(lane, batch)
         return batch
 
     def _ripe(self, now: float) -> list[Batch]:
@@ -195,8 +160,7 @@ class Buffer:
 
     def answered(self, batch: Batch) -> None:
         """Its origin answered, were it with a refusal; one of the ways to return or settle it comes next."""
-        self._lane(batch).answered(batch)
-        self._in_flight -= 1
+        self._lanes.answered(batch)
 
     def failed(self, batch: Batch, now: float, asked: float, may_be_its_fault: bool) -> None:
         """Its origin did not answer, or asked for time; one of the ways to return or settle it comes next.
@@ -207,20 +171,16 @@ class Buffer:
             asked: the Retry-After, in seconds.
             may_be_its_fault: the failure is of a kind that the events themselves may cause.
         """
-        self._lane(batch).failed(batch, now, asked, may_be_its_fault)
-        self._in_flight -= 1
+        self._lanes.failed(batch, now, asked, may_be_its_fault)
 
     def is_resting(self, origin: Origin) -> bool:
         """Whether the breaker of an origin is open."""
-        lane = self._lanes.get(origin)
-        return lane is not None and lane.breaker.is_open
+        return self._lanes.is_resting(origin)
 
     def return_unsent(self, batch: Batch) -> None:
         """Return a batch that came to nothing through no fault of the origin: it is due again at once."""
-        lane = self._lane(batch)
-        lane.unsent(batch)
-        self._in_flight -= 1
-        self._give_back(lane, batch)
+        self._lanes.unsent(batch)
+        self._give_back(self._lane(batch), batch)
 
     def put_back(self, batch: Batch, not_before: float, asked: bool) -> None:
         """Return a batch, whole, to wait.
@@ -304,7 +264,7 @@ class Buffer:
             size -= batch.size
             if size <= 0:
                 break
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             lane.remove_lent()
         return chosen
 
@@ -315,7 +275,7 @@ class Buffer:
             self._give_back(self._lane(batch), batch)
 
     def _closed(self) -> Iterator[Batch]:
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             yield from lane.resting()
 
     def _leave_open(self, batch: Batch) -> None:
@@ -352,10 +312,7 @@ class Buffer:
     def _times(self, now: float) -> Iterator[float]:
         yield self._pending.next_expiry
         ripe = [batch.envelope.origin for batch in self._ripe(now)]
-        for origin, lane in self._lanes.items():
-            due = lane.next_due(now, origin in ripe)
-            if due is not None:
-                yield due
+        yield from self._lanes.next_due(now, ripe)
         for batch in self._open.values():
             if self._linger_ends(batch) > now:
                 yield self._linger_ends(batch)
@@ -369,7 +326,7 @@ class Buffer:
         """
         for batch in list(self._open.values()):
             self._close(batch)
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             lane.hurry(even_asked)
 
     # -- accounts ------------------------------------------------------------------------------------------------------
@@ -394,8 +351,7 @@ class Buffer:
         Args:
             by: monotonic seconds; an origin is left alone while its breaker is open, or when it asked for longer.
         """
-        busy = [lane for lane in self._lanes.values() if lane.has_work]
-        return bool(busy) and not self._open and all(lane.rests(by) for lane in busy)
+        return not self._open and self._lanes.waits_in_vain(by)
 
     def health(self, now: float) -> Health:
         """How it is doing.
@@ -403,9 +359,7 @@ class Buffer:
         Args:
             now: monotonic seconds.
         """
-        breakers = [(str(origin), lane.breaker) for origin, lane in list(self._lanes.items())]
-        origins = (OriginHealth(origin, breaker.state(now), breaker.failures) for origin, breaker in breakers)
-        return Health(self.events, self.bytes, origins=tuple(origins))
+        return Health(self.events, self.bytes, origins=self._lanes.health(now))
 
     def everything(self) -> list[Batch]:
         """All batches that are not settled, in flight ones included, for the final account."""

@@ -35,6 +35,7 @@ LAYERS = {
     "_retry": 1,
     "_breaker": 1,
     "_lane": 1,
+    "_lanes": 1,
     "_pending": 1,
     "_buffer": 1,
     "_refusals": 1,
