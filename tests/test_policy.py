@@ -61,9 +61,7 @@ def test_exactly_the_refused_events_are_dropped(
     world = World(refusing(poison, status), batch_size=size)
     # Several refused in a row might speak against their envelope, so each batch has one of its own here.
     for start in range(0, number, size):
-        where = envelope()
-        for name in names[start : start + size]:
-            world.dispatch(name, where)
+        world.dispatch_all(names[start : start + size])
     world.run()
     assert dropped(world, reason) == poison
     assert set(world.delivered) == set(names) - poison
@@ -76,9 +74,7 @@ def test_a_few_refused_events_among_many_cost_few_requests() -> None:
     names = events(5_000)
     poison = set(random.Random(3).sample(names, 5))
     world = World(refusing(poison, 400), batch_size=100)
-    where = envelope()
-    for name in names:
-        world.dispatch(name, where)
+    world.dispatch_all(names)
     world.run()
     assert dropped(world, "rejected") == poison
     assert len(world.delivered) == 4_995
@@ -88,9 +84,7 @@ def test_a_few_refused_events_among_many_cost_few_requests() -> None:
 def test_an_envelope_that_is_refused_whatever_it_holds_is_not_taken_apart_again_and_again() -> None:
     names = events(1_000)
     world = World(refusing(set(names), 400), batch_size=100, pool_size=1)
-    where = envelope()
-    for name in names:
-        world.dispatch(name, where)
+    world.dispatch_all(names)
     world.run()
     assert dropped(world, "rejected") == set(names)
     assert len(world.sent) == 199 + 9 * 2
@@ -100,9 +94,7 @@ def test_an_envelope_that_was_refused_is_taken_again_once_one_of_its_events_is()
     names = events(300)
     bad = {*names[:100], names[120]}
     world = World(refusing(bad, 400), batch_size=100, pool_size=1)
-    where = envelope()
-    for name in names:
-        world.dispatch(name, where)
+    world.dispatch_all(names)
     world.run()
     assert dropped(world, "rejected") == bad
     assert set(world.delivered) == set(names) - bad
@@ -112,9 +104,7 @@ def test_refused_events_in_a_row_do_not_speak_against_the_good_ones_beside_them(
     names = events(200)
     bad = {*names[85:100], names[150]}  # the end of one batch, and the event by which the next would be judged
     world = World(refusing(bad, 400), batch_size=100, pool_size=1)
-    where = envelope()
-    for name in names:
-        world.dispatch(name, where)
+    world.dispatch_all(names)
     world.run()
     assert dropped(world, "rejected") == bad
     assert set(world.delivered) == set(names) - bad
@@ -127,9 +117,7 @@ def test_the_few_good_events_among_many_bad_ones_are_delivered(slots: int, size:
     names = events(2_000)
     bad = {name for name in names if chance.random() < share}
     world = World(refusing(bad, 400), batch_size=size, pool_size=slots)
-    where = envelope()
-    for name in names:
-        world.dispatch(name, where)
+    world.dispatch_all(names)
     world.run()
     assert dropped(world, "rejected") == bad
     assert set(world.delivered) == set(names) - bad
@@ -153,8 +141,7 @@ def test_one_event_that_crashes_the_endpoint_costs_only_itself(answer: Answer, w
     poison = {names[where_it_is]}
     world = World(crashing(poison, answer), batch_size=100)
     where = envelope()
-    for name in names:
-        world.dispatch(name, where)
+    world.dispatch_all(names, where)
     for step in range(60):  # others come and go meanwhile
         world.dispatch(b'{"other":%d}' % step, where)
         world.run(until=world.now + 1.0)
@@ -169,9 +156,7 @@ def test_one_event_that_crashes_the_endpoint_costs_only_itself_when_nothing_else
     names = events(100)
     poison = {names[where_it_is]}
     world = World(crashing(poison, Answer(500)), batch_size=100)
-    where = envelope()
-    for name in names:
-        world.dispatch(name, where)
+    world.dispatch_all(names)
     world.run(until=world.now + 120.0)
     assert set(names) - set(world.delivered) == poison
     world.run()
@@ -187,9 +172,7 @@ def test_several_events_that_crash_the_endpoint_cost_only_themselves_when_nothin
     names = events(500)
     poison = set(random.Random(seed).sample(names, number))
     world = World(crashing(poison, Answer(500)), seed=seed, batch_size=size)
-    where = envelope()
-    for name in names:
-        world.dispatch(name, where)
+    world.dispatch_all(names)
     world.run(until=world.now + 300.0)
     assert set(names) - set(world.delivered) == poison
     world.run()
@@ -201,9 +184,7 @@ def test_an_outage_takes_hardly_any_batch_apart() -> None:
     ends_at = 1_000.0 + 300.0
     world = World(lambda sent: (0.05, GONE if sent.at < ends_at else Answer(204)), batch_size=100)
     names = events(5_000)
-    where = envelope()
-    for name in names:
-        world.dispatch(name, where)
+    world.dispatch_all(names)
     world.run()
     assert set(world.delivered) == set(names)
     assert world.buffer.splits <= 3
@@ -318,8 +299,7 @@ def test_an_origin_that_hangs_from_the_start_leaves_half_of_the_slots() -> None:
         batch_size=1,
     )
     us, eu = envelope(US), envelope(EU)
-    for name in events(200):
-        world.dispatch(name, us)
+    world.dispatch_all(events(200), us)
     world.run(until=world.now + 0.001)
     assert len(world.sent) == 5
     world.dispatch(b"eu", eu)
@@ -353,8 +333,7 @@ def test_retry_after_is_a_lower_bound_and_cannot_park_events_for_ever(value: str
 def test_a_retry_is_the_same_batch_and_is_not_merged_anew() -> None:
     world = World(lambda sent: (0.05, Answer(503) if len(world.sent) < 4 else Answer(204)), batch_size=100)
     where = envelope()
-    for name in events(10):
-        world.dispatch(name, where)
+    world.dispatch_all(events(10), where)
     world.run(until=world.now + 1.2)
     world.dispatch(b"later", where)
     world.run()
@@ -370,9 +349,7 @@ def test_an_endpoint_that_fails_at_random_takes_everything_in_the_end(failing: f
 
     world = World(endpoint, batch_size=50, buffer_events=50_000)
     names = events(20_000)
-    where = envelope()
-    for name in names:
-        world.dispatch(name, where)
+    world.dispatch_all(names)
     world.run()
     assert set(world.delivered) == set(names)
     assert set(world.delivered.values()) == {1}

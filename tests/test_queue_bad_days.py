@@ -6,8 +6,9 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 
@@ -37,6 +38,17 @@ def fill(path: Path, messages: int = 200) -> None:
     queue.close()
 
 
+def opened(path: Path, **settings: Any) -> closing[OpenQueue]:
+    """The queue at a path, to be entered."""
+    return closing(SqliteQueue(path, **settings).open())
+
+
+def alter(path: Path, statement: str) -> None:
+    """What another program does to the file."""
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute(statement)
+
+
 def drain(queue: OpenQueue) -> int:
     total = 0
     while True:
@@ -47,15 +59,17 @@ def drain(queue: OpenQueue) -> int:
             return total
 
 
+def drained(path: Path) -> int:
+    """How many messages a file holds; then it holds none."""
+    with opened(path) as queue:
+        return drain(queue)
+
+
 def test_a_file_of_another_application_is_refused_untouched(path: Path) -> None:
-    with sqlite3.connect(path) as other:
-        other.execute("CREATE TABLE accounts (id)")
-    other.close()
+    alter(path, "CREATE TABLE accounts (id)")
     before = path.read_bytes()
-    queue = SqliteQueue(path).open()
-    with pytest.raises(QueueUnusable, match="another application"):
+    with opened(path) as queue, pytest.raises(QueueUnusable, match="another application"):
         queue.put([request()])
-    queue.close()
     assert path.read_bytes() == before
     assert [each.name for each in path.parent.iterdir()] == ["queue.db"]
 
@@ -63,39 +77,32 @@ def test_a_file_of_another_application_is_refused_untouched(path: Path) -> None:
 @pytest.mark.parametrize("content", [b"x", b"not a database\n" * 10, b"\0" * 4_096, os.urandom(70_000)])
 def test_a_file_that_is_not_sqlites_is_refused_untouched(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    queue = SqliteQueue(path).open()
-    with pytest.raises(QueueUnusable, match="no SQLite file"):
+    with opened(path) as queue, pytest.raises(QueueUnusable, match="no SQLite file"):
         queue.put([request()])
-    queue.close()
     assert path.read_bytes() == content
 
 
 def test_an_empty_file_becomes_a_queue(path: Path) -> None:
     path.touch()
     fill(path)
-    assert drain(SqliteQueue(path).open()) == 200
+    assert drained(path) == 200
 
 
 def test_a_newer_schema_is_refused_untouched(path: Path) -> None:
     fill(path, 1)
-    with sqlite3.connect(path) as other:
-        other.execute("PRAGMA user_version = 2")
-    other.close()
-    queue = SqliteQueue(path).open()
-    with pytest.raises(QueueUnusable, match="has schema 2; this version of the library knows 1"):
+    alter(path, "PRAGMA user_version = 2")
+    before = path.read_bytes()
+    why = "has schema 2; this version of the library knows 1"
+    with opened(path) as queue, pytest.raises(QueueUnusable, match=why):
         queue.status()
-    queue.close()
+    assert path.read_bytes() == before
 
 
 def test_a_queue_that_lacks_a_table_is_refused(path: Path) -> None:
     fill(path, 1)
-    with sqlite3.connect(path) as other:
-        other.execute("DROP TABLE dead")
-    other.close()
-    queue = SqliteQueue(path).open()
-    with pytest.raises(QueueUnusable, match="lacks a part"):
+    alter(path, "DROP TABLE dead")
+    with opened(path) as queue, pytest.raises(QueueUnusable, match="lacks a part"):
         queue.status()
-    queue.close()
 
 
 def overwrite(path: Path) -> None:
@@ -115,72 +122,60 @@ def test_a_damaged_file_is_an_error_and_works_again_once_it_is_moved_away(
 ) -> None:
     fill(path)
     damage(path)
-    queue = SqliteQueue(path).open()
-    with pytest.raises(QueueUnusable, match="corrupt"):
-        drain(queue)
-    with pytest.raises(QueueError):
-        drain(queue)
-    path.rename(path.with_suffix(".damaged"))
-    queue.put([request()])
-    assert drain(queue) == 1
-    queue.close()
+    with opened(path) as queue:
+        with pytest.raises(QueueUnusable, match="corrupt"):
+            drain(queue)
+        with pytest.raises(QueueError):
+            drain(queue)
+        path.rename(path.with_suffix(".damaged"))
+        queue.put([request()])
+        assert drain(queue) == 1
 
 
 def test_a_file_cut_within_its_last_page_is_not_taken_for_a_whole_one(path: Path) -> None:
     fill(path, 40)
     os.truncate(path, path.stat().st_size - 1_000)
     before = path.read_bytes()
-    queue = SqliteQueue(path).open()
-    with pytest.raises(QueueUnusable, match="cut short"):
+    with opened(path) as queue, pytest.raises(QueueUnusable, match="cut short"):
         drain(queue)
-    queue.close()
     assert path.read_bytes() == before
 
 
 def test_a_schema_that_is_no_text_is_corrupt(path: Path) -> None:
     fill(path, 1)
     path.write_bytes(path.read_bytes().replace(b"ready_at REAL NOT NULL", b"ready_at REAL NOT \xff\xff\xff\xff", 1))
-    queue = SqliteQueue(path).open()
-    with pytest.raises(QueueUnusable, match="corrupt"):
+    with opened(path) as queue, pytest.raises(QueueUnusable, match="corrupt"):
         queue.status()
-    queue.close()
 
 
 def test_a_number_that_has_become_something_else_is_no_other_error(path: Path) -> None:
     fill(path, 2)
-    with sqlite3.connect(path) as other:
-        other.execute("UPDATE message SET put_at = 'yesterday', received = x'ff'")
-    other.close()
-    queue = SqliteQueue(path).open()
-    assert queue.status().oldest_age > 0
-    assert [(message.received, message.put_at) for message in queue.receive(10, 60)] == [(1, 0.0)] * 2
-    queue.close()
+    alter(path, "UPDATE message SET put_at = 'yesterday', received = x'ff'")
+    with opened(path) as queue:
+        assert queue.status().oldest_age > 0
+        assert [(message.received, message.put_at) for message in queue.receive(10, 60)] == [(1, 0.0)] * 2
 
 
 def test_a_message_whose_body_is_gone_is_a_dead_letter(path: Path) -> None:
     fill(path, 3)
-    with sqlite3.connect(path) as other:
-        other.execute("DELETE FROM body WHERE id = 2")
-    other.close()
-    queue = SqliteQueue(path).open()
-    assert drain(queue) == 2
-    [letter] = queue.dead()
-    assert (letter.reason, letter.request) == ("its body is missing from the file", None)
-    assert queue.status().waiting == 0
-    assert queue.requeue() == 1
-    assert drain(queue) == 0
-    queue.close()
+    alter(path, "DELETE FROM body WHERE id = 2")
+    with opened(path) as queue:
+        assert drain(queue) == 2
+        [letter] = queue.dead()
+        assert (letter.reason, letter.request) == ("its body is missing from the file", None)
+        assert queue.status().waiting == 0
+        assert queue.requeue() == 1
+        assert drain(queue) == 0
 
 
 def test_damage_while_in_use_is_an_error(path: Path) -> None:
     fill(path)
-    queue = SqliteQueue(path).open()
-    assert len(queue.receive(1, 60)) == 1
-    truncate(path)
-    overwrite(path)
-    with pytest.raises(QueueError):
-        drain(queue)
-    queue.close()
+    with opened(path) as queue:
+        assert len(queue.receive(1, 60)) == 1
+        truncate(path)
+        overwrite(path)
+        with pytest.raises(QueueError):
+            drain(queue)
 
 
 @pytest.mark.parametrize("with_companions", [True, False])
@@ -207,50 +202,45 @@ def test_a_file_deleted_in_the_middle_of_a_put_does_not_take_it_along(path: Path
             moments.pop()()
         return 1_700_000_000.0
 
-    queue = SqliteQueue(path, clock=clock).open()
-    queue.put([request("lost with the file")])
-    moments.append(path.unlink)
-    queue.put([request("kept")])
-    assert [message.request.body for message in queue.receive(10, 60)] == [b"kept"]
-    moments.extend([path.unlink] * 3)
-    with pytest.raises(QueueUncertain, match="replaced again and again"):
-        queue.put([request()])
-    queue.close()
+    with opened(path, clock=clock) as queue:
+        queue.put([request("lost with the file")])
+        moments.append(path.unlink)
+        queue.put([request("kept")])
+        assert [message.request.body for message in queue.receive(10, 60)] == [b"kept"]
+        moments.extend([path.unlink] * 3)
+        with pytest.raises(QueueUncertain, match="replaced again and again"):
+            queue.put([request()])
 
 
 def test_a_file_deleted_while_it_must_exist_is_unavailable(path: Path) -> None:
     fill(path, 1)
-    queue = SqliteQueue(path, create=False).open()
-    assert queue.status().waiting == 1
-    for each in path.parent.iterdir():
-        each.unlink()
-    with pytest.raises(QueueUnavailable, match="there is no queue"):
-        queue.status()
-    assert list(path.parent.iterdir()) == []
-    queue.close()
+    with opened(path, create=False) as queue:
+        assert queue.status().waiting == 1
+        for each in path.parent.iterdir():
+            each.unlink()
+        with pytest.raises(QueueUnavailable, match="there is no queue"):
+            queue.status()
+        assert list(path.parent.iterdir()) == []
 
 
 def test_a_directory_that_is_not_there_is_not_made(path: Path) -> None:
-    queue = SqliteQueue(path / "queue.db").open()
-    with pytest.raises(QueueUnavailable, match="its directory does not exist"):
+    with opened(path / "queue.db") as queue:
+        with pytest.raises(QueueUnavailable, match="its directory does not exist"):
+            queue.put([request()])
+        path.mkdir()
         queue.put([request()])
-    path.mkdir()
-    queue.put([request()])
-    queue.close()
 
 
 @pytest.mark.parametrize("beneath", [False, True])
 def test_something_else_in_its_place_is_unavailable(path: Path, beneath: bool) -> None:
     if beneath:
         path.touch()
-        place = path / "queue.db"
+        place, why = path / "queue.db", "Not a directory"
     else:
         path.mkdir()
-        place = path
-    queue = SqliteQueue(place).open()
-    with pytest.raises(QueueUnavailable, match="Not a directory" if beneath else "is not a file"):
+        place, why = path, "is not a file"
+    with opened(place) as queue, pytest.raises(QueueUnavailable, match=why):
         queue.put([request()])
-    queue.close()
 
 
 def run(script: str, *arguments: object) -> str:
@@ -290,7 +280,7 @@ print(queue.status().waiting, attempt(lambda: queue.put([request()])))
     assert error.startswith(("QueueFull: ", "QueueUncertain: ", "QueueUnavailable: ")), error
     assert int(stored) >= 20
     assert second in (f"{stored} done", f"{int(stored) + 5} done")
-    assert drain(SqliteQueue(path).open()) == int(second.split()[0]) + 1
+    assert drained(path) == int(second.split()[0]) + 1
 
 
 def test_sqlites_own_word_for_a_full_disk_is_ours(path: Path) -> None:

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from heapq import heappop, heappush
 from itertools import count
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, Iterable, NamedTuple
 
 from gevent_dispatcher._body import take_apart
 from gevent_dispatcher._buffer import Buffer
@@ -70,6 +70,12 @@ class World:
         event: Encoded = (where, data, 1, len(data) + 1)
         assert self.buffer.fits(event[3])
         self.buffer.add(event, lambda: self.now)
+
+    def dispatch_all(self, names: Iterable[bytes], where: Envelope | None = None) -> None:
+        """Events of one envelope, which is a fresh one unless it is given."""
+        where = envelope() if where is None else where
+        for name in names:
+            self.dispatch(name, where)
 
     def accept(self, parts: list[bytes], where: Envelope) -> None:
         """A request that was merged before."""

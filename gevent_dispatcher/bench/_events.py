@@ -6,7 +6,7 @@ import json
 import uuid
 from typing import Any
 
-_ATTRIBUTES = {
+ATTRIBUTES = {
     "browser": "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/128.0",
     "country": "DE",
     "device": "desktop",
@@ -15,7 +15,7 @@ _ATTRIBUTES = {
     "sessions": 42,
     "signed_up": "2024-03-17T09:26:53Z",
 }
-_TAGS = {"revenue": 4_200, "value": 42.5, "currency": "EUR", "category": "shoes / running", "items": 3}
+TAGS = {"revenue": 4_200, "value": 42.5, "currency": "EUR", "category": "shoes / running", "items": 3}
 _HEADERS = {"Content-Type": "application/json"}
 
 
@@ -57,7 +57,7 @@ def _params(number: int) -> dict[str, Any]:
 def _visitor(number: int) -> dict[str, Any]:
     return {
         "visitor_id": f"visitor-{number:016x}",
-        "attributes": _ATTRIBUTE_LIST,
+        "attributes": _LISTED,
         "snapshots": [{"events": [_conversion()]}],
     }
 
@@ -66,18 +66,16 @@ def _conversion() -> dict[str, Any]:
     return {
         "entity_id": "71000000301",
         "key": "purchase",
-        "revenue": _TAGS["revenue"],
-        "value": _TAGS["value"],
-        "tags": _TAGS,
+        "revenue": TAGS["revenue"],
+        "value": TAGS["value"],
+        "tags": TAGS,
         "timestamp": 1_700_000_000_000,
         "uuid": str(uuid.uuid4()),
     }
 
 
-_ATTRIBUTE_LIST = [
+_LISTED = [
     {"entity_id": str(72_000_000_000 + number), "key": key, "type": "custom", "value": value}
-    for number, (key, value) in enumerate(_ATTRIBUTES.items())
+    for number, (key, value) in enumerate(ATTRIBUTES.items())
 ]
-_ATTRIBUTE_LIST.append(
-    {"entity_id": "$opt_bot_filtering", "key": "$opt_bot_filtering", "type": "custom", "value": False}
-)
+_LISTED.append({"entity_id": "$opt_bot_filtering", "key": "$opt_bot_filtering", "type": "custom", "value": False})

@@ -259,14 +259,7 @@ class RecordingDispatcher:
             visitor: the user id.
             enabled: whether the flag was on.
             attributes: of the user, at least these.
-            times: exactly so often; None for at least once.
-            timeout: seconds to wait for them, where the SDK's own batch processor stands in between.
-
-        Returns:
-            Those that are as asked.
-
-        Raises:
-            AssertionError: they did not come; it says what did.
+            times, timeout: see `assert_tracked`, which returns and raises the same.
         """
         __tracebackhide__ = True
         fields = {"variation": variation, "experiment": experiment, "visitor": visitor, "enabled": enabled}

@@ -6,19 +6,11 @@ import json
 import uuid
 from typing import Any
 
+from gevent_dispatcher.bench._events import ATTRIBUTES, TAGS
+
 # Where an event goes is set for each run.
 _URL = "http://127.0.0.1/v1/events"
 
-_ATTRIBUTES = {
-    "browser": "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/128.0",
-    "country": "DE",
-    "device": "desktop",
-    "is_logged_in": True,
-    "plan": "professional",
-    "sessions": 42,
-    "signed_up": "2024-03-17T09:26:53Z",
-}
-_TAGS = {"revenue": 4_200, "value": 42.5, "currency": "EUR", "category": "shoes / running", "items": 3}
 _EVENT_KEY = "purchase"
 
 DATAFILE = json.dumps(
@@ -29,7 +21,7 @@ DATAFILE = json.dumps(
         "revision": "17",
         "anonymizeIP": True,
         "botFiltering": False,
-        "attributes": [{"id": str(72_000_000_000 + n), "key": key} for n, key in enumerate(_ATTRIBUTES)],
+        "attributes": [{"id": str(72_000_000_000 + n), "key": key} for n, key in enumerate(ATTRIBUTES)],
         "audiences": [],
         "typedAudiences": [],
         "events": [{"id": "71000000301", "key": _EVENT_KEY, "experimentIds": []}],
@@ -61,7 +53,7 @@ def captured() -> dict[str, Any]:
 
     capture = _Capture()
     client = Optimizely(DATAFILE, event_processor=ForwardingEventProcessor(capture))
-    client.create_user_context("visitor-0123456789abcdef", dict(_ATTRIBUTES)).track_event(_EVENT_KEY, dict(_TAGS))
+    client.create_user_context("visitor-0123456789abcdef", dict(ATTRIBUTES)).track_event(_EVENT_KEY, dict(TAGS))
     return capture.events[0].params
 
 
@@ -122,7 +114,7 @@ class UserEvents:
         """One user event."""
         from optimizely.event.user_event_factory import UserEventFactory
 
-        return UserEventFactory.create_conversion_event(self._config, _EVENT_KEY, visitor, _ATTRIBUTES, _TAGS)
+        return UserEventFactory.create_conversion_event(self._config, _EVENT_KEY, visitor, ATTRIBUTES, TAGS)
 
 
 class _Nobody:
