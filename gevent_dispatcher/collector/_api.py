@@ -6,12 +6,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from gevent_dispatcher.collector._book import Book, Filter
-from gevent_dispatcher.collector._kept import Kept
+from gevent_dispatcher.collector._kept import Kept, number_of
 
 _DEFAULT_LIMIT = 100
 _MOST = 10_000
-# No running number has as many.
-_DIGITS = 19
 _BOOLEANS = {"true": True, "false": False}
 _TEXTS = ("key", "visitor", "experiment", "uuid")
 _KNOWN = ("limit", "after", "valid", *_TEXTS)
@@ -40,7 +38,8 @@ def events(book: Book, query: str) -> dict[str, Any]:
 
 def event(book: Book, number: str) -> Kept | None:
     """The event of a number, None when it is not kept, or there is none."""
-    return book.shelf.get(int(number)) if number.isdecimal() and len(number) < _DIGITS else None
+    n = number_of(number)
+    return None if n is None else book.shelf.get(n)
 
 
 def _boolean(asked: dict[str, str], name: str) -> bool | None:
@@ -54,7 +53,7 @@ def _number(asked: dict[str, str], name: str, low: int, default: int | None, hig
     text = asked.get(name, "")
     if not text:
         return default
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) < _DIGITS else -1
-    if not low <= number <= high:
+    number = number_of(text)
+    if number is None or not low <= number <= high:
         raise ValueError(f"{name}={text[:50]!r}: must be a whole number from {low} to {high}")
     return number

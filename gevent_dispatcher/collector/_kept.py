@@ -14,10 +14,18 @@ KEEP = 10_000
 # Bytes of all bodies that these events came in.
 KEEP_BYTES = 64 * 1024 * 1024
 
+# No running number has as many digits.
+_DIGITS = 19
+
 # Of a value in an item, in characters; an item's details have all of it.
 _LONGEST_VALUE = 1_000
 # Of a text that is no payload, in characters.
 _LONGEST_TEXT = 65_536
+
+
+def number_of(text: str) -> int | None:
+    """The number that a text is, as large as running numbers may be; None when it is none."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < _DIGITS else None
 
 
 class Envelope:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from gevent_dispatcher.collector._schema import EVENT_API_BYTES
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
@@ -45,7 +47,7 @@ def read(environ: WSGIEnvironment) -> bytes:
     coding = environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
     if coding not in ("", "identity"):
         raise Unreadable(415, "header Content-Encoding: no document says that the Event API takes compressed bodies")
-    too_large = Unreadable(413, f"body: may have {MAX_BODY} bytes here, and 3500000 at the Event API")
+    too_large = Unreadable(413, f"body: may have {MAX_BODY} bytes here, and {EVENT_API_BYTES} at the Event API")
     if int(environ.get("CONTENT_LENGTH") or 0) > MAX_BODY:
         raise too_large
     body: bytes = environ["wsgi.input"].read(MAX_BODY + 1)

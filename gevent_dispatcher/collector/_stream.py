@@ -17,12 +17,11 @@ from gevent.event import Event
 
 from gevent_dispatcher.collector._book import Book
 from gevent_dispatcher.collector._connection import Connection
+from gevent_dispatcher.collector._kept import number_of
 from gevent_dispatcher.collector._pace import Pace
 
 # Readers at once.
 MOST_READERS = 32
-# No running number has as many.
-_DIGITS = 19
 # Events in a message.
 MOST_ITEMS = 200
 # How soon a browser comes again after the stream has ended, in milliseconds.
@@ -125,8 +124,10 @@ class Streams:
         if not last_id:
             return shelf.last
         name, _, number = last_id.rpartition("-")
-        n = int(number) if number.isdecimal() and len(number) < _DIGITS else shelf.last + 1
-        return max(n, shelf.base) if name in ("", self.name) and n <= shelf.last else shelf.base
+        n = number_of(number)
+        if n is None or n > shelf.last or name not in ("", self.name):
+            return shelf.base
+        return max(n, shelf.base)
 
 
 class _Reader:
