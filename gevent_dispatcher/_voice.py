@@ -19,15 +19,15 @@ from gevent_dispatcher.doctor import own_findings
 _REPEAT_AFTER = 10.0
 
 
-class _Health:
-    """What has been said of one origin."""
+class _Outages:
+    """The outages of one origin, and what has been said of them."""
 
-    __slots__ = ("is_said", "outages", "silent_until", "since")
+    __slots__ = ("count", "is_said", "silent_until", "since")
 
     def __init__(self) -> None:
         self.since: float | None = None  # it does not take events
         self.is_said = False
-        self.outages = 0  # since the last line
+        self.count = 0  # since the last line
         self.silent_until = 0.0
 
 
@@ -46,7 +46,7 @@ class Voice:
         self.notices = Notices()
         self._hook = hook
         self.repeats = Repeats()
-        self._health: dict[Origin, _Health] = {}
+        self._outages: dict[Origin, _Outages] = {}
 
     def drops(self, dropped: Mapping[str, int], everything: bool = False) -> None:
         """Log the drops that are due to be said.
@@ -87,15 +87,15 @@ class Voice:
             pending: events that are pending, all origins together.
         """
         now = time.monotonic()
-        health = self._health.setdefault(origin, _Health())
-        if health.since is None:
-            health.since = now
-            health.outages += 1
-        if not health.is_said and now >= health.silent_until:
+        outages = self._outages.setdefault(origin, _Outages())
+        if outages.since is None:
+            outages.since = now
+            outages.count += 1
+        if not outages.is_said and now >= outages.silent_until:
             logger.warning(
                 "%s does not take events%s (%s); asking now and then, %d pending",
                 origin,
-                often(health.outages),
+                often(outages.count),
                 answer,
                 pending,
                 extra=about(
@@ -103,19 +103,19 @@ class Voice:
                     origin=str(origin),
                     status=answer.status,
                     error=answer.error,
-                    times=health.outages,
+                    times=outages.count,
                     pending=pending,
                 ),
             )
-            health.is_said, health.outages, health.silent_until = True, 0, now + _REPEAT_AFTER
+            outages.is_said, outages.count, outages.silent_until = True, 0, now + _REPEAT_AFTER
 
     def answered(self, origin: Origin, pending: int) -> None:
         """Say that an origin is well again, if it was said not to be."""
-        health = self._health.get(origin) if self._health else None
-        if health is None or health.since is None:
+        outages = self._outages.get(origin) if self._outages else None
+        if outages is None or outages.since is None:
             return
-        seconds = time.monotonic() - health.since
-        health.since, was_said, health.is_said = None, health.is_said, False
+        seconds = time.monotonic() - outages.since
+        outages.since, was_said, outages.is_said = None, outages.is_said, False
         if was_said:
             logger.info(
                 "%s takes events again after %.0f s, %d pending",
@@ -161,9 +161,8 @@ class Voice:
     def say_the_rest(self) -> None:
         """Say at the end how often has happened again what was said a short while ago."""
         say_the_rest(self.repeats.rest())
-        outages = {f"origin_down: {origin}": health.outages for origin, health in self._health.items()}
-        say_the_rest({what: times for what, times in outages.items() if times})
-        self._health.clear()
+        say_the_rest({f"origin_down: {origin}": each.count for origin, each in self._outages.items() if each.count})
+        self._outages.clear()
 
     def settled(self, deliveries: Iterable[Delivery]) -> None:
         """Tell the hook; what it raises is logged now and then, and changes nothing."""

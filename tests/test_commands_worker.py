@@ -277,7 +277,7 @@ def test_on_a_terminal_without_tqdm_there_are_lines(queue: QueueFile) -> None:
 
 
 def test_the_rate_is_that_since_the_last_line(caplog: pytest.LogCaptureFixture) -> None:
-    lines = _progress.Lines(60, "events")
+    lines = _progress.LogLines(60, "events")
     with caplog.at_level("INFO", "gevent_dispatcher"):
         lines.show(_progress.Work(1_000_000, None, "all"))
         lines.show(_progress.Work(1_000_000, None, "all"))

@@ -55,7 +55,7 @@ class Progress(Protocol):
         ...
 
 
-class Lines:
+class LogLines:
     """A line in the log at each interval.
 
     Args:
@@ -124,7 +124,7 @@ def make_progress(unit: str, interval: float = LINE_INTERVAL) -> Progress:
         interval: of lines, in seconds.
     """
     tqdm = _tqdm() if sys.stderr.isatty() else None
-    progress = Lines(interval, unit) if tqdm is None else Bar(tqdm, unit)
+    progress = LogLines(interval, unit) if tqdm is None else Bar(tqdm, unit)
     _log_to(progress.say)
     if tqdm is None and sys.stderr.isatty():
         logger.info("pip install 'gevent-dispatcher[progress]' brings a progress bar", extra=about("no_progress_bar"))
