@@ -24,8 +24,7 @@ from gevent_dispatcher._health import Health
 from gevent_dispatcher._home import Home, Unreachable, get_ident
 from gevent_dispatcher._inbox import Inbox, Refusal
 from gevent_dispatcher._inside import Inside
-from gevent_dispatcher._lane import Batch
-from gevent_dispatcher._policy import End
+from gevent_dispatcher._policy import End, rescue_nothing
 from gevent_dispatcher._retry import Answer, Verdict, judge
 from gevent_dispatcher._senders import Senders
 from gevent_dispatcher._spool import Spool, kept_for_the_end
@@ -87,7 +86,7 @@ class Engine:
         self._spool: Spool | None = None
         if config.spool is not None:
             self._spool = Spool(config, transport, self._buffer, self._inside, self._account, self._tell, self._voice)
-        rescue = self._spool.rescue if self._spool else _rescue_nothing
+        rescue = self._spool.rescue if self._spool else rescue_nothing
         self._senders = Senders(
             config, transport, home, self._buffer, self._inside, self._counters, self._voice, self._account, rescue
         )
@@ -418,10 +417,6 @@ def _within(config: Config, transport: Transport) -> Config:
     """The settings, with requests no larger than the transport wants them."""
     wanted: int | None = getattr(transport, "request_bytes", None)
     return config if wanted is None else replace(config, max_request_bytes=min(config.max_request_bytes, wanted))
-
-
-def _rescue_nothing(batch: Batch) -> bool:
-    return False
 
 
 def _why(end: End) -> str:

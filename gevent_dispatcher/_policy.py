@@ -36,6 +36,11 @@ class End(NamedTuple):
     answer: Answer
 
 
+def rescue_nothing(batch: Batch) -> bool:
+    """Where there is no other place for a batch whose time is up."""
+    return False
+
+
 class Policy:
     """Decides on the batches of one buffer.
 
@@ -51,7 +56,7 @@ class Policy:
         config: Config,
         buffer: Buffer,
         chance: Callable[[float, float], float],
-        rescue: Callable[[Batch], bool] = lambda batch: False,
+        rescue: Callable[[Batch], bool] = rescue_nothing,
     ) -> None:
         self._config = config
         self._buffer = buffer

@@ -9,9 +9,7 @@ from __future__ import annotations
 from socket import inet_aton
 from typing import Mapping
 
-from gevent_dispatcher._url import parse
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+from gevent_dispatcher._url import DEFAULT_PORTS, parse
 
 
 def proxy_for(scheme: str, host: str, port: int, environ: Mapping[str, str]) -> str | None:
@@ -82,7 +80,7 @@ def _is_direct(scheme: str, host: str, port: int, environ: Mapping[str, str]) ->
 def _is_listed(scheme: str, host: str, port: int, entries: list[str]) -> bool:
     if _is_address(host):
         return any(_is_in_network(host, entry) for entry in entries)
-    names = [host] if port == _DEFAULT_PORTS.get(scheme) else [host, f"{host}:{port}"]
+    names = [host] if port == DEFAULT_PORTS.get(scheme) else [host, f"{host}:{port}"]
     return any(_is_within(name, entry) for entry in entries for name in names)
 
 

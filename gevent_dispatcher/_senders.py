@@ -19,7 +19,7 @@ from gevent_dispatcher._buffer import Buffer
 from gevent_dispatcher._config import Config
 from gevent_dispatcher._home import Home, end_at_once
 from gevent_dispatcher._lane import Batch
-from gevent_dispatcher._policy import End, Policy
+from gevent_dispatcher._policy import End, Policy, rescue_nothing
 from gevent_dispatcher._retry import Answer, Verdict, answer_problem, judge
 from gevent_dispatcher._stats import Counters, Delivery
 from gevent_dispatcher._transport import Link, Transport
@@ -54,7 +54,7 @@ class Senders:
         counters: Counters,
         voice: Voice,
         account: Callable[[End], None],
-        rescue: Callable[[Batch], bool] = lambda batch: False,
+        rescue: Callable[[Batch], bool] = rescue_nothing,
     ) -> None:
         self._config = config
         self._transport = transport

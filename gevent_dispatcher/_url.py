@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 # Printable ASCII that a path or query may carry as it stands, '%' included: what is quoted already stays as it is.
 _SAFE = "!#$%&'()*+,/:;=?@[]~-._"
 _UNUSABLE = re.compile("[\x00-\x20\x7f]")
@@ -23,7 +23,7 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port == _DEFAULT_PORTS.get(self.scheme) else f":{self.port}"
+        port = "" if self.port == DEFAULT_PORTS.get(self.scheme) else f":{self.port}"
         return f"{self.scheme}://{host}{port}"
 
 
@@ -52,7 +52,7 @@ def parse(url: object) -> Address:
     if _UNUSABLE.search(url):
         raise ValueError("the url has a space or control character in it")
     parts = _split(url)
-    if parts.scheme not in _DEFAULT_PORTS:
+    if parts.scheme not in DEFAULT_PORTS:
         raise ValueError("the url's scheme is not http or https")
     origin = Origin(parts.scheme, _host(parts), _port(parts))
     return Address(origin, _target(parts), _authorization(parts))
@@ -85,7 +85,7 @@ def _port(parts: SplitResult) -> int:
         port = 0
     if port == 0:
         raise ValueError("the url's port is not a number from 1 to 65535")
-    return port or _DEFAULT_PORTS[parts.scheme]
+    return port or DEFAULT_PORTS[parts.scheme]
 
 
 def _target(parts: SplitResult) -> str:
