@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import textwrap
@@ -22,6 +21,7 @@ from gevent.server import StreamServer
 from gevent_dispatcher.doctor import Finding, examine, own_findings
 from gevent_dispatcher.doctor._command import NotExamined, diagnose
 from gevent_dispatcher.doctor._findings import MODULES, THREADS, Held, Observation, Thread, judge
+from tests.lifetimes._processes import Program
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -494,20 +494,8 @@ def app(environ, start_response):
 @contextmanager
 def serving(command: list[str], directory: Path) -> Iterator[int]:
     """Start a server and tell its port; it and its workers are ended whatever happens."""
-    log = directory / "log.txt"
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            command, cwd=directory, env=environ(), stdout=output, stderr=output, start_new_session=True
-        )
-    pattern = re.compile(r"(?:Listening at: \S+|bound to TCP address 127\.0\.0\.1):(\d+) ")
-    try:
-        wait_until(lambda: pattern.search(log.read_text()) or server.poll() is not None, PATIENCE)
-        found = pattern.search(log.read_text())
-        assert found, log.read_text()
-        yield int(found.group(1))
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait(PATIENCE)
+    with Program(command, directory, environ(), directory) as program:
+        yield program.port()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Iterator
@@ -54,11 +54,9 @@ class Server:
         self._port = 0
 
     def __enter__(self) -> Server:
-        self.program.__enter__()
-        pattern = re.compile(r"Listening at: \S+:(\d+) ")
-        found = self.program.wait_for("the server", lambda: pattern.search(self.program.output()))
-        assert found is not None
-        self._port = int(found.group(1))
+        with ExitStack() as ended:  # where the wait is in vain
+            self._port = ended.enter_context(self.program).port()
+            ended.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:

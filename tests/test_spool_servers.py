@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from collections import Counter
+from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
@@ -43,13 +43,12 @@ class Server:
         self._port = 0
 
     def __enter__(self) -> Server:
-        self.program.__enter__()
-        pattern = re.compile(r"Listening at: \S+:(\d+) ")
-        found = self.program.wait_for("the server", lambda: pattern.search(self.program.output()))
-        assert found is not None
-        self._port = int(found.group(1))
-        self.program.wait_for("the workers", lambda: self.program.output().count("lifetimes: ready") == WORKERS)
-        self.program.wait_for("every worker to answer", lambda: self.ask() and len(self.workers) == WORKERS)
+        with ExitStack() as ended:  # where a wait is in vain
+            program = ended.enter_context(self.program)
+            self._port = program.port()
+            program.wait_for("the workers", lambda: program.output().count("lifetimes: ready") == WORKERS)
+            program.wait_for("every worker to answer", lambda: self.ask() and len(self.workers) == WORKERS)
+            ended.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:

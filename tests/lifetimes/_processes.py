@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,9 @@ UWSGI_BINARY = Path(sys.executable).with_name("uwsgi")
 
 # How long a process may take to start, to say something or to end, in seconds.
 PATIENCE = 30.0
+
+# What gunicorn and uWSGI say when they listen.
+_LISTENING = re.compile(r"(?:Listening at: \S+|bound to TCP address 127\.0\.0\.1):(\d+) ")
 
 _REDIRECTING = ("_PROXY", "_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -107,6 +111,15 @@ class Program:
             return answer
 
         return wait_for(what, ask, timeout)
+
+    def port(self) -> int:
+        """Wait until the server that it runs says where it listens, gunicorn or uWSGI, and return the port.
+
+        Raises:
+            Trouble: the time is over, or the process has ended.
+        """
+        found = self.wait_for("the server to listen", lambda: _LISTENING.search(self.output()))
+        return int(found.group(1))  # type: ignore[union-attr]  # wait_for returns what is true
 
     def wait_for_end(self, timeout: float = PATIENCE) -> int:
         """Wait until the process has ended by itself, and return its exit code.

@@ -57,9 +57,7 @@ class Server:
 
     def listen(self) -> None:
         """Wait until it says where it listens."""
-        pattern = re.compile(r"(?:Listening at: \S+|bound to TCP address 127\.0\.0\.1):(\d+) ")
-        found = self.program.wait_for("the server to listen", lambda: pattern.search(self.program.output()))
-        self._port = int(found.group(1))  # type: ignore[union-attr]  # wait_for returns what is true
+        self._port = self.program.port()
 
     def ask(self, path: str) -> str:
         """Ask for something and return the answer."""
