@@ -10,6 +10,7 @@ import gevent.event
 from gevent_dispatcher import _home
 from gevent_dispatcher._inbox import Inbox
 from tests.test_buffer import encoded, envelope
+from tests.waiting import wait_until
 
 
 def collected(inbox: Inbox) -> tuple[list[Any], dict[Any, int]]:
@@ -46,12 +47,14 @@ def test_what_is_given_while_it_is_emptied_waits_for_the_next_time() -> None:
 
 
 def test_work_that_leaves_more_work_does_not_hold_the_hub() -> None:
-    home, enough = _home.find_home(), gevent.event.Event()
+    home, done = _home.find_home(), []
 
     def work() -> None:
-        if not enough.is_set():
+        done.append(1)
+        if len(done) < 1_000:
             home.soon(work)
 
     home.soon(work)
-    gevent.sleep(0.001)  # there would be no return from it
-    enough.set()
+    gevent.sleep(0)
+    assert len(done) < 1_000, "the hub took no other turn meanwhile"
+    wait_until(lambda: len(done) == 1_000)

@@ -20,6 +20,10 @@ def test_functions_are_short() -> None:
     assert max(found) <= 40
 
 
+def test_no_file_is_long() -> None:
+    assert max(map(measure.code_lines, measure.files(measure.PACKAGE))) <= 360
+
+
 def test_there_is_as_much_test_as_code() -> None:
     code, tests = (sum(map(measure.code_lines, measure.files(root))) for root in (measure.PACKAGE, measure.TESTS))
     assert tests >= code

@@ -118,7 +118,7 @@ def check_client(names: dict[str, Any], collector: Collector, queue: str) -> Non
     client = names["client"]
     client.create_user_context("reader").track_event("purchase")
     client.close()
-    default_dispatcher().flush(10)
+    assert default_dispatcher().flush(10)
     if queue:
         assert client.event_processor.event_dispatcher.stats().delivered == 1
     else:
