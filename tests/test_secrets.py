@@ -149,6 +149,7 @@ def test_an_event_with_an_unusable_url(url: str, caplog: pytest.LogCaptureFixtur
     dispatcher.dispatch_event(event(url))
     dispatcher.close(1)
     assert dispatcher.stats().dropped["invalid"] == 1
+    assert "1 events dropped as invalid" in caplog.text
     assert not [record for record in caplog.records if SECRET in caplog.handler.format(record)]
 
 
@@ -161,6 +162,7 @@ def test_an_event_or_a_setting_with_headers_that_cannot_be_sent(headers: Any, ca
     dispatcher.dispatch_event(LogEvent("http://127.0.0.1:9/", params(), headers=headers))
     dispatcher.close(1)
     assert dispatcher.stats().dropped["invalid"] == 1
+    assert "1 events dropped as invalid" in caplog.text
     with pytest.raises(ValueError, match="headers") as caught:
         HttpTransport(headers=headers)
     shown = "".join(traceback.format_exception_only(caught.type, caught.value))
