@@ -11,7 +11,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from gevent_dispatcher._buffer import Batch, Buffer
 from gevent_dispatcher._config import Config
-from gevent_dispatcher._event import Encoded, Envelope
+from gevent_dispatcher._event import Encoded, Envelope, Request
+from gevent_dispatcher._health import BreakerState, Health, OriginHealth
 from gevent_dispatcher._url import Address, Origin, parse
 from tests.floats import floats
 
@@ -306,6 +307,287 @@ def test_one_event_of_a_batch_goes_ahead_and_the_rest_waits_for_its_fate() -> No
     waiting.release_rest(one)
     waiting.settle(one)
     assert [each.parts for each in iter(lambda: waiting.take(100.0), None)] == [[b"0", b"1"], [b"3", b"4"]]
+
+
+def test_the_other_of_two_goes_on_whole_when_the_fate_of_the_one_is_known() -> None:
+    waiting, where = buffer(batch_size=2), envelope()
+    for number in range(2):
+        waiting.add(encoded(where, data=b"%d" % number), at(100.0))
+    waiting.send_one_of(sent_and_answered(waiting, 100.0))
+    one = sent_and_answered(waiting, 100.0)
+    waiting.release_rest(one)
+    waiting.settle(one)
+    assert (one.parts, one.rest, waiting.splits) == ([b"1"], None, 1)
+    assert sent_and_answered(waiting, 100.0).parts == [b"0"]
+
+
+def test_what_waited_for_the_fate_of_another_may_have_ended_meanwhile() -> None:
+    waiting, where = buffer(batch_size=3), envelope()
+    for _ in range(3):
+        waiting.add(encoded(where), at(100.0))
+    waiting.send_one_of(sent_and_answered(waiting, 100.0))
+    one = sent_and_answered(waiting, 100.0)
+    assert one.rest is not None
+    waiting.settle(one.rest)
+    waiting.release_rest(one)
+    waiting.settle(one)
+    assert (waiting.events, waiting.bytes, waiting.take(100.0)) == (0, 0, None)
+
+
+def test_one_event_of_what_is_stuck_behind_an_open_breaker_goes_ahead() -> None:
+    waiting, where = buffer(batch_size=5), envelope()
+    for number in range(5):
+        waiting.add(encoded(where, data=b"%d" % number), at(100.0))
+    for _ in range(5):
+        waiting.put_back(sent_and_failed(waiting, 100.0), 100.0, asked=False)
+    scout = waiting.take(101.0)
+    assert scout is not None
+    assert (scout.parts, scout.failures, scout.is_probe, waiting.splits) == ([b"2"], 5, True, 1)
+    waiting.answered(scout)
+    waiting.settle(scout)
+    rest = waiting.take(101.0)
+    assert rest is not None
+    assert (rest.parts, rest.failures) == ([b"0", b"1", b"3", b"4"], 5)
+    waiting.failed(rest, 101.0, 0.0, may_be_its_fault=True)
+    assert rest.is_suspect  # its scout came through, and it did not
+
+
+def test_what_is_stuck_goes_whole_where_the_breaker_is_closed() -> None:
+    waiting, where = buffer(batch_size=2), envelope()
+    for _ in range(2):
+        waiting.add(encoded(where), at(100.0))
+    for _ in range(4):
+        waiting.put_back(sent_and_failed(waiting, 100.0), 100.0, asked=False)
+    assert sent_and_answered(waiting, 100.0).events == 2
+
+
+def test_what_came_to_nothing_goes_next_and_says_nothing_of_its_origin() -> None:
+    waiting, where = buffer(batch_size=1, pool_size=2), envelope()
+    for _ in range(3):
+        waiting.add(encoded(where), at(100.0))
+    batch = waiting.take(100.0)
+    assert batch is not None
+    assert waiting.take(100.0) is None
+    waiting.return_unsent(batch)
+    assert (batch.failures, waiting.is_resting(where.origin)) == (0, False)
+    assert waiting.take(100.0) is batch
+
+
+def test_what_comes_back_after_its_time_is_found_expired() -> None:
+    waiting, where = buffer(batch_size=2), envelope()
+    for _ in range(2):
+        waiting.add(encoded(where), at(100.0))
+    batch = waiting.take(100.0)
+    assert batch is not None
+    assert waiting.expired(800.0) == []
+    waiting.return_unsent(batch)
+    assert waiting.expired(800.0) == [batch]
+    assert waiting.next_due(800.0) == float("inf")
+    waiting.halve(sent_and_answered(waiting, 800.0))
+    assert [each.events for each in waiting.expired(800.0)] == [1, 1]
+    waiting.put_back(sent_and_failed(waiting, 800.0), 900.0, asked=False)
+    assert len(waiting.expired(801.0)) == 2
+
+
+def test_nothing_is_known_of_an_origin_that_was_never_heard_of() -> None:
+    waiting = buffer()
+    assert not waiting.is_resting(envelope().origin)
+    assert not waiting.rests(by=0.0)
+    assert waiting.pieces(1) == ()
+
+
+def test_it_rests_while_any_origin_is_left_alone() -> None:
+    waiting = buffer(batch_size=1)
+    us, eu = envelope(ORIGINS[0]), envelope(ORIGINS[1])
+    for where in (us, eu):
+        waiting.add(encoded(where), at(100.0))
+        waiting.put_back(sent_and_failed(waiting, 100.0), 200.0, asked=where is eu)
+    assert [waiting.rests(by=by) for by in (199.0, 200.0)] == [True, False]
+
+
+# -- what came whole ---------------------------------------------------------------------------------------------------
+
+BODY = b'{"visitors":[{"n":0},{"n":1},{"n":2}],"a":1}'
+
+
+def accepted(waiting: Buffer, body: bytes | None = BODY, events: int = 3, now: float = 100.0) -> Batch:
+    """A request that was merged before, and its batch."""
+    request = Request("POST", parse(ORIGINS[0]).origin, "/v1/events", {"X-A": "b"}, body, events)
+    batch = waiting.accept(request, "ticket", now)
+    assert batch.request() == request
+    return batch
+
+
+def test_a_request_that_was_merged_before_goes_as_it_came() -> None:
+    waiting = buffer(buffer_events=5, buffer_bytes=1_000)
+    batch = accepted(waiting)
+    assert (batch.number, batch.opened, batch.ticket, batch.events, batch.size) == (1, 100.0, "ticket", 3, len(BODY))
+    assert (waiting.newest, waiting.events, waiting.bytes, waiting.full) == (1, 3, len(BODY), False)
+    assert waiting.next_due(100.0) == 701.0
+    assert (waiting.is_due(100.0), waiting.take(100.0)) == (True, batch)
+    accepted(waiting, events=2)
+    assert waiting.full
+
+
+def test_many_bytes_that_were_merged_before_fill_the_buffer_too() -> None:
+    waiting = buffer(buffer_bytes=1_000)
+    accepted(waiting, b"x" * 999)
+    assert not waiting.full
+    waiting.settle(accepted(waiting, b"x"))
+    assert not waiting.full
+    accepted(waiting, b"x")
+    assert waiting.full
+
+
+def test_a_request_without_a_body_weighs_nothing() -> None:
+    waiting = buffer()
+    request = Request("GET", parse(ORIGINS[0]).origin, "/x?a=b", {}, None, 1)
+    batch = waiting.accept(request, None, 100.0)
+    assert (batch.size, waiting.bytes, waiting.events) == (0, 0, 1)
+    assert batch.request() == request
+
+
+def test_what_came_whole_weighs_what_its_events_do_once_it_is_opened() -> None:
+    waiting = buffer()
+    accepted(waiting)
+    batch = sent_and_answered(waiting, 100.0)
+    assert waiting.unseal(batch)
+    assert (waiting.events, waiting.bytes) == (3, 3 * len(b'{"n":0},'))
+    waiting.halve(batch)
+    one, rest = sent_and_answered(waiting, 100.0), sent_and_answered(waiting, 100.0)
+    assert (one.parts, rest.parts) == ([b'{"n":0}'], [b'{"n":1}', b'{"n":2}'])
+    assert one.request().body == b'{"visitors":[{"n":0}],"a":1}'
+    for each in (one, rest):
+        waiting.settle(each)
+    assert (waiting.events, waiting.bytes) == (0, 0)
+
+
+def test_what_cannot_be_opened_stays_whole() -> None:
+    waiting = buffer()
+    accepted(waiting, b"not JSON")
+    batch = sent_and_answered(waiting, 100.0)
+    assert not waiting.unseal(batch)
+    assert (waiting.events, waiting.bytes) == (3, 8)
+
+
+# -- lent --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_oldest_are_lent_until_it_is_enough_and_go_next_when_they_come_back() -> None:
+    waiting = buffer(batch_size=1)
+    us, eu = envelope(ORIGINS[0]), envelope(ORIGINS[1])
+    for where in (us, us, eu, us, eu):
+        waiting.add(encoded(where, data=b"x" * 9), at(100.0))
+    first = waiting.take(100.0)
+    assert first is not None
+    lent = waiting.lend_oldest(21)
+    assert [batch.number for batch in lent] == [2, 3, 4]
+    assert all(batch.in_flight for batch in lent)
+    assert [batch.number for batch in waiting.lend_oldest(1)] == [5]
+    assert waiting.lend_oldest(1) == []
+    assert (waiting.events, waiting.take(100.0)) == (5, None)
+    waiting.take_back(lent)
+    taken = list(iter(lambda: waiting.take(100.0), None))
+    assert sorted(batch.number for batch in taken) == [2, 3, 4]
+    assert [batch.number for batch in taken if batch.envelope is us] == [2, 4]
+
+
+def test_what_is_lent_neither_expires_nor_is_sent_and_may_be_settled() -> None:
+    waiting, where = buffer(batch_size=1), envelope()
+    for _ in range(2):
+        waiting.add(encoded(where), at(100.0))
+    one, other = waiting.lend_oldest(1_000)
+    assert waiting.expired(701.0) == []
+    assert waiting.next_due(701.0) == float("inf")
+    waiting.settle(one)
+    waiting.take_back([other])
+    assert waiting.next_due(100.0) == 701.0
+    assert waiting.expired(701.0) == [other]
+    assert (waiting.events, waiting.pieces(one.number), waiting.pieces(other.number)) == (1, (), (other,))
+
+
+def test_an_open_batch_can_be_lent_too_and_takes_nothing_more_in() -> None:
+    waiting, where = buffer(), envelope()
+    waiting.add(encoded(where), at(100.0))
+    assert waiting.lend_oldest(1) == []  # not while it gathers
+    (batch,) = waiting.everything()
+    waiting.lend(batch)
+    assert batch.in_flight
+    assert waiting.add(encoded(where), at(100.5))
+    assert [each.number for each in waiting.everything()] == [1, 2]
+    assert sent_and_answered(waiting, 200.0).number == 2
+    assert waiting.take(200.0) is None
+
+
+def test_to_look_for_what_expires_can_be_put_off() -> None:
+    waiting = buffer(batch_size=1)
+    waiting.add(encoded(envelope()), at(100.0))
+    assert waiting.take(100.0) is not None
+    waiting.put_off_expiry(800.0)
+    assert waiting.next_due(800.0) == 801.0
+
+
+# -- origins -----------------------------------------------------------------------------------------------------------
+
+
+def test_origins_are_remembered_as_long_as_there_is_something_to_remember() -> None:
+    waiting = buffer(batch_size=1)
+    bad = envelope("http://bad.example")
+    waiting.add(encoded(bad), at(100.0))
+    waiting.settle(sent_and_failed(waiting, 100.0))
+    for number in range(98):
+        through(waiting, f"http://{number}.example")
+    waiting.add(encoded(envelope("http://busy.example")), at(100.0))
+    assert origins_of(waiting) == {"http://bad.example", "http://busy.example", *others(0, 98)}
+    through(waiting, "http://98.example")
+    assert origins_of(waiting) == {"http://bad.example", "http://busy.example", "http://98.example"}
+
+
+def test_many_origins_that_are_in_use_are_not_looked_through_at_each_new_one() -> None:
+    waiting = buffer(batch_size=1)
+    for number in range(120):
+        waiting.add(encoded(envelope(f"http://{number}.example")), at(100.0))
+    for _ in range(120):
+        waiting.settle(sent_and_answered(waiting, 100.0))
+    for number in range(120, 200):
+        through(waiting, f"http://{number}.example")
+    assert origins_of(waiting) == others(0, 200)  # a hundred were in use when it looked, so twice as many may be
+    through(waiting, "http://200.example")
+    assert origins_of(waiting) == others(200, 201)
+
+
+def others(first: int, behind: int) -> set[str]:
+    return {f"http://{number}.example" for number in range(first, behind)}
+
+
+def through(waiting: Buffer, url: str) -> None:
+    """An event goes to an origin and is delivered."""
+    waiting.add(encoded(envelope(url)), at(100.0))
+    batch = next(each for each in iter(lambda: waiting.take(100.0), None) if each.envelope.origin == parse(url).origin)
+    waiting.answered(batch)
+    waiting.settle(batch)
+
+
+def origins_of(waiting: Buffer) -> set[str]:
+    return {each.origin for each in waiting.health(100.0).origins}
+
+
+def test_its_health_is_what_is_pending_and_how_each_origin_answers() -> None:
+    waiting = buffer(batch_size=1)
+    for where in (envelope(ORIGINS[0]), envelope(ORIGINS[1])):
+        waiting.add(encoded(where, data=b"xyz"), at(100.0))
+    for now in (96.0, 97.0, 98.0, 99.0, 100.0):
+        batch = waiting.take(now)
+        assert batch is not None
+        if batch.envelope.origin.host == "us.example":
+            waiting.failed(batch, now, 0.0, may_be_its_fault=False)
+            waiting.put_back(batch, now, asked=False)
+    bad, well = OriginHealth(ORIGINS[0], BreakerState.CLOSED, 4), OriginHealth(ORIGINS[1], BreakerState.CLOSED, 0)
+    assert waiting.health(100.0) == Health(2, 8, origins=(well, bad))
+    waiting.put_back(sent_and_failed(waiting, 100.0), 100.0, asked=False)
+    (_, bad) = waiting.health(100.0).origins
+    assert bad == OriginHealth(ORIGINS[0], BreakerState.OPEN, 5)
+    assert waiting.health(102.0).origins[1].state is BreakerState.HALF_OPEN
 
 
 class Conservation(RuleBasedStateMachine):
