@@ -171,7 +171,7 @@ def test_which_headers_are_carried(name: str, is_taken: bool) -> None:
 )
 def test_nothing_is_smuggled_into_a_request(members: Any, why: str) -> None:
     decode(with_header())
-    with pytest.raises(ValueError, match=why):
+    with pytest.raises(ValueError, match=f"^[a-z].*{why}"):
         decode(with_header(**members))
 
 
@@ -194,12 +194,12 @@ def test_a_header_that_cannot_be_read_is_refused_and_not_shown(text: str) -> Non
 
 
 def test_a_body_that_is_no_utf_8_is_refused() -> None:
-    with pytest.raises(ValueError, match="body is unreadable"):
+    with pytest.raises(ValueError, match=r"^its body is unreadable$"):
         decode(encode(request()) + "\ud800")
 
 
 def test_a_text_without_its_body_is_refused() -> None:
-    with pytest.raises(ValueError, match="known way"):
+    with pytest.raises(ValueError, match=r"^its body is not written in a known way$"):
         decode(encode(request()).partition("\n")[0])
 
 
