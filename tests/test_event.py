@@ -277,3 +277,108 @@ def test_an_object_without_headers_is_an_event() -> None:
     envelope, _, visitors, _ = Encoder().encode(Bare())
     assert visitors == 1
     assert dict(envelope.headers) == HEADERS
+
+
+# -- the short way -----------------------------------------------------------------------------------------------------
+
+
+def seen(event: Event) -> Encoder:
+    """An encoder that has seen one event."""
+    encoder = Encoder()
+    encoder.encode(event)
+    return encoder
+
+
+def test_an_event_like_the_last_takes_the_short_way_and_is_encoded_as_by_the_other() -> None:
+    encoder, known = Encoder(), params("a")
+    event = Event(params=known)
+    assert encoder.encode_known(event) is None
+    envelope, data, visitors, size = encoder.encode(event)
+    assert (visitors, size) == (1, len(data) + 1)
+    short = encoder.encode_known(Event(params={**known, "visitors": [visitor("b")]}))
+    assert short == encoder.encode(Event(params={**known, "visitors": [visitor("b")]}))
+    assert short is not None
+    assert short[0] is envelope
+    assert (json.loads(short[1]), short[2], short[3]) == (visitor("b"), 1, len(short[1]) + 1)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Event(params=params("a"), url=URL + "?x"),
+        Event(params=params("a"), headers={**HEADERS, "X-A": "b"}),
+        Event(params=params("a"), headers=None),
+        Event(params=params("a"), http_verb="GET"),
+        Event(params=params("a", anonymize_ip=1)),
+        Event(params=params("a", anonymize_ip=1.0)),
+        Event(params=params("a", account_id="2")),
+        Event(params=params("a", more=1)),
+        Event(params=dict(reversed(list(params("a").items())))),
+        Event(params=[1]),
+        Event(params=None),
+        Event(params={**params("a"), "visitors": []}),
+        Event(params={**params("a"), "visitors": [visitor(), visitor()]}),
+        Event(params={**params("a"), "visitors": ["v"]}),
+        Event(params={**params("a"), "visitors": (visitor(),)}),
+        Event(params={**params("a"), "visitors": {"v": 1}}),
+        Event(params={**params("a"), "visitors": [{"v": "x" * 1_000_000}]}),
+    ],
+)
+def test_any_other_event_takes_the_long_way(other: Event) -> None:
+    encoder = seen(Event(params=params("a")))
+    assert encoder.encode_known(Event(params=params("b"))) is not None
+    assert encoder.encode_known(other) is None
+
+
+def test_the_short_way_is_for_events_of_up_to_a_million_bytes() -> None:
+    encoder = seen(Event(params=params("a")))
+    for more, is_short in ((0, True), (1, False)):
+        long = [{"v": "x" * (1_000_000 - len('{"v":""},') + more)}]
+        assert (encoder.encode_known(Event(params={**params("a"), "visitors": long})) is not None) is is_short
+
+
+def test_headers_that_change_after_dispatch_are_other_headers() -> None:
+    headers = {"X-A": "b"}
+    encoder = seen(Event(params=params("a"), headers=headers))
+    assert encoder.encode_known(Event(params=params("a"), headers=headers)) is not None
+    headers["X-A"] = "c"
+    assert encoder.encode_known(Event(params=params("a"), headers=headers)) is None
+
+
+@pytest.mark.parametrize(
+    "around", [{"a": [1], "b": 2}, {"a": {"b": 1}, "b": 2}, {1: "x", "b": 2}, {"a": 1}, {}, {"a": (1,), "b": 2}]
+)
+def test_what_may_change_or_is_too_little_is_not_recognised(around: dict[Any, Any]) -> None:
+    event = Event(params={"visitors": [visitor()], **around})
+    assert seen(event).encode_known(event) is None
+
+
+@pytest.mark.parametrize("around", [{"a": 1, "b": None}, {"a": 1.5, "b": True}, {"a": "1", "b": ""}])
+def test_what_cannot_change_is_recognised(around: dict[Any, Any]) -> None:
+    event = Event(params={**around, "visitors": [visitor()]})
+    assert seen(event).encode_known(event) is not None
+
+
+def test_an_event_that_the_short_way_cannot_encode_raises_there() -> None:
+    encoder = seen(Event(params=params("a")))
+    with pytest.raises(TypeError):
+        encoder.encode_known(Event(params={**params("a"), "visitors": [{"v": b"x"}]}))
+    with pytest.raises(AttributeError):
+        encoder.encode_known(None)
+
+
+def test_a_thousand_envelopes_are_remembered_and_no_more() -> None:
+    encoder = Encoder()
+    first = Event(params=params("a", revision="0"))
+    envelopes = [encoder.encode(Event(params=params("a", revision=str(number))))[0] for number in range(1_000)]
+    assert encoder.encode(first)[0] is envelopes[0]
+    encoder.encode(Event(params=params("a", revision="1000")))
+    assert encoder.encode(first)[0] is not envelopes[0]
+
+
+def test_a_thousand_envelopes_without_visitors_are_remembered_and_no_more() -> None:
+    encoder = Encoder()
+    envelopes = [encoder.encode(Event(url=f"{URL}/{number}", params={}))[0] for number in range(1_000)]
+    assert encoder.encode(Event(url=f"{URL}/0", params={}))[0] is envelopes[0]
+    encoder.encode(Event(url=f"{URL}/1000", params={}))
+    assert encoder.encode(Event(url=f"{URL}/0", params={}))[0] is not envelopes[0]

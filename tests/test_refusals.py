@@ -95,8 +95,8 @@ def test_one_that_is_delivered_clears_its_envelope_and_no_other(deliver: Callabl
 def test_a_thousand_envelopes_are_remembered_and_no_more() -> None:
     refusals = Refusals()
     for revision in range(1_000):
-        refused_to_the_last(refusals, 50, envelope(revision))
+        refusals.refused_alone(batch(50, envelope(revision)))
     assert all(is_judged_by_one(refusals, envelope(revision)) for revision in range(1_000))
-    refused_to_the_last(refusals, 50, envelope(1_000))
+    refusals.refused_alone(batch(50, envelope(1_000)))
     assert is_judged_by_one(refusals, envelope(1_000))
     assert not any(is_judged_by_one(refusals, envelope(revision)) for revision in range(1_000))
