@@ -265,8 +265,8 @@ class Lane:
 
     def choose(self, now: float) -> Batch:
         """Take out the batch that goes next; only after `is_due`."""
-        while self._waiting and self._waiting[0].not_before <= now:
-            self._ready.appendleft(heappop(self._waiting).batch)
+        if self._waiting:
+            self.prepend(*self._end_waits(now))
         self._skip_settled()
         return self._least_tried() if self.breaker.is_open else self._ready.popleft()
 
@@ -275,6 +275,12 @@ class Lane:
         batch.in_flight = True
         batch.is_probe = self.breaker.sent()
         self.in_flight += 1
+
+    def _end_waits(self, now: float) -> list[Batch]:
+        over: list[Batch] = []
+        while self._waiting and self._waiting[0].not_before <= now:
+            over.append(heappop(self._waiting).batch)
+        return over
 
     def _least_tried(self) -> Batch:
         """What is sent as a probe should not be what failed again and again: that may be its own fault."""

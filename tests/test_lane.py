@@ -87,6 +87,13 @@ def test_what_came_whole_is_opened_into_its_events() -> None:
     assert whole.request() == batch().request()
 
 
+def test_an_event_that_looks_like_a_merged_body_is_not_opened() -> None:
+    alone = batch()
+    alone.parts = [b'{"visitors":[1,2]}']
+    assert not alone.unseal()
+    assert (alone.parts, alone.events) == ([b'{"visitors":[1,2]}'], 1)
+
+
 def test_what_cannot_be_opened_cannot_be_split() -> None:
     whole = sealed()
     whole.parts = [b"not JSON"]
@@ -159,7 +166,16 @@ def test_what_waits_goes_at_its_time_and_before_what_is_ready() -> None:
     where.append(ready)
     assert sent(where, 106.9) is ready
     assert where.next_due(106.9, has_more=False) == 107.0
-    assert {sent(where, 107.0), sent(where, 107.0)} == {late, same}
+    assert [sent(where, 107.0), sent(where, 107.0)] == [late, same]
+
+
+def test_those_that_have_waited_go_in_the_order_in_which_their_waits_ended() -> None:
+    where = lane()
+    ready, first, second, third, fourth = (batch(number) for number in range(1, 6))
+    where.append(ready)
+    for each, not_before in ((third, 107.0), (second, 106.0), (fourth, 107.0), (first, 105.0)):
+        where.wait(each, not_before, asked=False)
+    assert [sent(where, 107.0) for _ in range(5)] == [first, second, third, fourth, ready]
 
 
 def test_what_is_gone_meanwhile_is_passed_over() -> None:
