@@ -254,7 +254,7 @@ class Hostile:
     ],
 )
 def test_what_cannot_be_sent_is_refused_with_the_reason_and_without_the_payload(event: Any, reason: str) -> None:
-    with pytest.raises(Invalid, match=reason) as caught:
+    with pytest.raises(Invalid, match=f"^[a-z].*{reason}") as caught:
         Encoder().encode(event)
     assert "payload-secret" not in str(caught.value)
 
@@ -266,7 +266,7 @@ def test_what_json_can_carry_is_sent_as_json_puts_it(payload: Any) -> None:
 
 
 def test_an_event_larger_than_the_api_takes_is_refused() -> None:
-    with pytest.raises(TooLarge, match="3500000 bytes"):
+    with pytest.raises(TooLarge, match=r"^it is larger than the 3500000 bytes"):
         Encoder().encode(Event(params={"visitors": [{"v": "x" * EVENT_API_BYTES}]}))
 
 
