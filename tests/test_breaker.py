@@ -47,6 +47,14 @@ def test_one_slot_is_enough_to_be_heard_of() -> None:
     assert allowance(breaker(slots=1)) == 1
 
 
+def test_of_an_odd_number_of_slots_it_gets_the_smaller_half() -> None:
+    made = breaker(slots=5)
+    assert allowance(made) == 2
+    for _ in range(5):
+        made.answered(made.sent())
+    assert allowance(made) == 5
+
+
 def test_a_failure_halves_and_some_in_a_row_open() -> None:
     made = breaker(slots=10)
     seen = []
