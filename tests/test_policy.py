@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from email.utils import formatdate
+from typing import Any, Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gevent_dispatcher._breaker import OPENS_AFTER, SHORTEST_REST
 from gevent_dispatcher._buffer import Buffer
 from gevent_dispatcher._config import Config
 from gevent_dispatcher._event import merge
 from gevent_dispatcher._lane import Batch
-from gevent_dispatcher._policy import Policy
+from gevent_dispatcher._policy import End, Policy
 from gevent_dispatcher._retry import LONGEST_RETRY_AFTER, Answer
-from tests.world import EU, US, Endpoint, Sent, World, envelope
+from gevent_dispatcher._stats import Outcome
+from tests.world import EPOCH, EU, US, Endpoint, Sent, World, envelope
 
 GONE = Answer(error="ConnectionRefusedError")
 
@@ -381,6 +384,87 @@ def test_whatever_an_endpoint_does_each_event_has_one_outcome(
     assert world.buffer.events == world.buffer.bytes == 0
     assert world.most_in_flight <= slots
     assert world.buffer.next_due(world.now) is None
+
+
+# -- one decision at a time --------------------------------------------------------------------------------------------
+
+
+def longest(low: float, high: float) -> float:
+    return high
+
+
+class Desk:
+    """One batch of one event, opened and taken at 100 s, and the policy that decides on it."""
+
+    def __init__(self, chance: Callable[[float, float], float] = longest, **settings: Any) -> None:
+        config = Config(batch_size=1, **settings)
+        self.buffer = Buffer(config, chance)
+        self.policy = Policy(config, self.buffer, chance)
+        self.batch = self.taken(100.0)
+
+    def taken(self, now: float) -> Batch:
+        self.buffer.add((envelope(), b"{}", 1, 3), lambda: now)
+        batch = self.buffer.take(now)
+        assert batch is not None
+        return batch
+
+    def conclude(self, answer: Answer, now: float = 100.0) -> list[End]:
+        return self.policy.conclude(self.batch, answer, now, EPOCH)
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "reason"),
+    [
+        (204, Outcome.DELIVERED, ""),
+        (404, Outcome.DROPPED, "rejected"),
+        (400, Outcome.DROPPED, "rejected"),
+        (413, Outcome.DROPPED, "too_large"),
+    ],
+)
+def test_an_end_says_which_batch_has_ended_how_and_what_for(status: int, outcome: Outcome, reason: str) -> None:
+    desk = Desk()
+    assert desk.conclude(Answer(status)) == [End(desk.batch, outcome, reason, Answer(status))]
+    assert (desk.batch.is_settled, desk.buffer.events) == (True, 0)
+
+
+def test_a_failure_at_the_deadline_is_the_last_and_the_end_has_its_answer() -> None:
+    for now in (109.9, 110.0):
+        desk = Desk(delivery_timeout=10.0)
+        end = End(desk.batch, Outcome.DROPPED, "expired", GONE)
+        assert desk.conclude(GONE, now) == ([end] if now == 110.0 else [])
+
+
+def test_what_waited_in_vain_ends_without_an_answer() -> None:
+    desk = Desk(delivery_timeout=10.0)
+    assert desk.conclude(GONE) == []
+    assert desk.policy.expire(110.4) == []
+    assert desk.policy.expire(110.5) == [
+        End(desk.batch, Outcome.DROPPED, "expired", Answer(error="not delivered in time"))
+    ]
+
+
+def test_a_wait_of_our_own_ends_at_the_deadline_so_that_there_is_one_more_attempt() -> None:
+    desk = Desk(delivery_timeout=10.0, backoff_base=30.0)
+    desk.conclude(GONE)
+    assert desk.buffer.take(109.9) is None
+    assert desk.buffer.take(110.0) is desk.batch
+
+
+@pytest.mark.parametrize("value", ["60", formatdate(EPOCH + 60, usegmt=True)])
+def test_a_wait_that_was_asked_for_lasts_whatever_the_deadline_and_a_flush_say(value: str) -> None:
+    desk = Desk(lambda low, high: low, delivery_timeout=10.0)
+    desk.conclude(Answer(503, value))
+    desk.buffer.hurry()
+    assert desk.buffer.take(159.9) is None
+    assert desk.buffer.take(160.0) is desk.batch
+
+
+def test_an_origin_that_asks_for_nothing_rests_no_longer_than_its_breaker_wants() -> None:
+    desk = Desk(backoff_base=0.001)
+    for _ in range(OPENS_AFTER):
+        assert desk.conclude(GONE) == []
+        desk.batch = desk.taken(100.0) if not desk.buffer.is_resting(envelope().origin) else desk.batch
+    assert desk.buffer.next_due(100.0) == 100.0 + SHORTEST_REST
 
 
 # -- rescue ------------------------------------------------------------------------------------------------------------
