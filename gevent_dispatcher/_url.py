@@ -11,7 +11,9 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 # Printable ASCII that a path or query may carry as it stands, '%' included: what is quoted already stays as it is.
 _SAFE = "!#$%&'()*+,/:;=?@[]~-._"
 _UNUSABLE = re.compile("[\x00-\x20\x7f]")
-_HOST = re.compile(r"[a-z0-9._-]+\Z|[0-9a-f:.]+(%25[\w.-]+|%[\w.-]+)?\Z", re.IGNORECASE)
+# A name of labels (RFC 1035, section 2.3.4: at most 63 bytes each; underscores do occur), or an address of IPv6.
+_NAME = r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?\Z"
+_HOST = re.compile(_NAME + r"|[0-9a-f]*:[0-9a-f:.]+(%25[\w.-]+|%[\w.-]+)?\Z", re.IGNORECASE)
 
 
 class Origin(NamedTuple):
