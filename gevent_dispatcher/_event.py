@@ -145,7 +145,8 @@ class Encoder:
             raise Invalid(f"its params hold {error}") from None
         except Exception as error:  # a hostile attribute or container may raise anything; it costs that event only
             raise Invalid(f"it raised {type(error).__name__} while being encoded") from None
-        if encoded[3] + encoded[0].overhead > EVENT_API_BYTES:
+        envelope, data, _, _ = encoded
+        if envelope.overhead + len(data or envelope.target) > EVENT_API_BYTES:  # a GET event is all in its target
             raise TooLarge(f"it is larger than the {EVENT_API_BYTES} bytes that the Event API takes")
         return encoded
 

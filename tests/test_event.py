@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any, NamedTuple
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, Callable, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -382,3 +383,148 @@ def test_a_thousand_envelopes_without_visitors_are_remembered_and_no_more() -> N
     assert encoder.encode(Event(url=f"{URL}/0", params={}))[0] is envelopes[0]
     encoder.encode(Event(url=f"{URL}/1000", params={}))
     assert encoder.encode(Event(url=f"{URL}/0", params={}))[0] is not envelopes[0]
+
+
+# -- how it reads, and what it weighs ----------------------------------------------------------------------------------
+
+
+def test_envelopes_and_requests_read_without_what_they_carry() -> None:
+    encoder = Encoder()
+    envelope, data, _, _ = encoder.encode(Event(url="https://u:p@h/path?q", params=params("secret")))
+    request = merge(envelope, [data, data])
+    assert repr(envelope) == "<Envelope POST https://h>"
+    assert repr(request) == f"<Request POST https://h, 2 events, {len(request.body or b'')} bytes>"
+    (get,) = sent(Event(url="http://h/?secret", params={}, http_verb="GET"))
+    assert repr(get) == "<Request GET http://h, 1 events, 0 bytes>"
+
+
+def test_an_envelope_knows_what_a_request_has_beside_its_events() -> None:
+    envelope, data, visitors, size = Encoder().encode(Event(params=params("a", "b")))
+    assert (envelope.prefix, envelope.suffix) == (b'{"account_id":"1","visitors":[', b'],"anonymize_ip":true}')
+    assert (envelope.overhead, visitors, size) == (len(envelope.prefix + envelope.suffix), 2, len(data) + 1)
+    around = envelope.around(b"<", b">>")
+    assert (around.verb, around.origin, around.target) == ("POST", envelope.origin, envelope.target)
+    assert (around.headers, around.overhead) == (envelope.headers, 3)
+    assert around.identity != envelope.identity == envelope.around(envelope.prefix, envelope.suffix).identity
+
+
+@pytest.mark.parametrize(("payload", "size"), [({"a": 1}, 7), ({"visitors": []}, 15), (None, 4)])
+def test_an_event_that_goes_alone_weighs_what_is_sent(payload: Any, size: int) -> None:
+    envelope, data, visitors, weight = Encoder().encode(Event(params=payload))
+    assert (envelope.overhead, len(data), visitors, weight) == (0, size, 0, size)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda text: {"visitors": [{"v": text}]},
+        lambda text: {"a": 1, "visitors": [{"v": text}], "b": 2},
+        lambda text: {"v": text},
+    ],
+)
+def test_an_event_may_be_as_large_as_the_api_takes(make: Callable[[str], dict[str, Any]]) -> None:
+    room = EVENT_API_BYTES - len(json.dumps(make(""), separators=(",", ":")))
+    (request,) = sent(Event(params=make("x" * room)))
+    assert len(request.body or b"") == EVENT_API_BYTES
+    with pytest.raises(TooLarge):
+        Encoder().encode(Event(params=make("x" * (room + 1))))
+
+
+# -- headers, urls and queries -----------------------------------------------------------------------------------------
+
+
+def encoded(**event: Any) -> Envelope:
+    return Encoder().encode(Event(**{"params": params("a"), **event}))[0]
+
+
+@pytest.mark.parametrize("headers", [None, {}, (), [], "", MappingProxyType({})])
+def test_an_event_may_have_no_headers(headers: Any) -> None:
+    for verb in ("POST", "GET"):
+        envelope = encoded(headers=headers, http_verb=verb)
+        assert envelope.headers == ({"Content-Type": "application/json"} if verb == "POST" else {})
+
+
+def test_headers_may_be_any_mapping_and_equal_ones_are_one_envelope() -> None:
+    encoder, headers = Encoder(), {"X-A": "b"}
+    envelope = encoder.encode(Event(params=params("a"), headers=headers))[0]
+    assert encoder.encode(Event(params=params("a"), headers=MappingProxyType(headers)))[0] is envelope
+    assert encoder.encode(Event(params=params("a"), headers={"X-A": "c"}))[0] is not envelope
+
+
+@pytest.mark.parametrize("payload", [params("a"), {"a": 1}, None])
+def test_equal_events_have_one_envelope_and_others_have_not(payload: Any) -> None:
+    encoder = Encoder()
+    envelopes = [
+        encoder.encode(Event(url, payload, headers=headers))[0]
+        for _ in range(2)
+        for url in (URL, URL + "?x")
+        for headers in (HEADERS, {"X-A": "b"})
+    ]
+    assert envelopes[:4] == envelopes[4:]
+    assert len({id(envelope) for envelope in envelopes}) == 4
+    assert len({envelope.identity for envelope in envelopes}) == 4
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "content-length", "TRANSFER-ENCODING", "Transfer-Encoding"])
+def test_framing_is_left_out_however_it_is_written(name: str) -> None:
+    for verb in ("POST", "GET"):
+        assert encoded(headers={name: "3", "Content-Type": "a"}, http_verb=verb).headers == {"Content-Type": "a"}
+
+
+def test_an_authorization_of_its_own_goes_before_that_of_the_url() -> None:
+    for verb in ("POST", "GET"):
+        assert encoded(url="https://u:p@h/", http_verb=verb).headers["Authorization"] == "Basic dTpw"
+        own = encoded(url="https://u:p@h/", headers={"Authorization": "own"}, http_verb=verb)
+        assert own.headers["Authorization"] == "own"
+        assert "Authorization" not in encoded(url="https://h/", http_verb=verb).headers
+
+
+@pytest.mark.parametrize(
+    ("url", "payload", "target"),
+    [
+        ("http://h/x", None, "/x"),
+        ("http://h/x", {}, "/x"),
+        ("http://h/x?y", None, "/x?y"),
+        ("http://h/x", {"a": 1}, "/x?a=1"),
+        ("http://h/x?y=z", {"a": 1}, "/x?y=z&a=1"),
+        ("http://h/", {"a": None, "b": "c"}, "/?b=c"),
+        (
+            "http://h/",
+            {"a": [1, None, "x y"], "b": (2.5,), "c": {"d": "e"}, "f": frozenset("g"), "h": {"i"}},
+            "/?a=1&a=x+y&b=2.5&c=d&f=g&h=i",
+        ),
+    ],
+)
+def test_the_query_of_a_get_event(url: str, payload: Any, target: str) -> None:
+    envelope, data, visitors, size = Encoder().encode(Event(url, payload, "GET"))
+    assert (envelope.verb, envelope.target, data, visitors, size) == ("GET", target, b"", 0, len(target))
+
+
+@pytest.mark.parametrize("value", [[1.0, float("nan")], (float("inf"),), {float("-inf")}, {float("nan"): 1}])
+def test_no_query_holds_what_is_no_number(value: Any) -> None:
+    with pytest.raises(Invalid, match=r"^its params hold NaN or an infinity$"):
+        encoded(params={"a": value}, http_verb="GET")
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (None, "it has no http_verb and no url and no params"),
+        (SimpleNamespace(params={}, url=URL), "it has no http_verb"),
+        (SimpleNamespace(params={}, http_verb="POST"), "it has no url"),
+        (SimpleNamespace(url=URL, http_verb="POST"), "it has no params"),
+        (Hostile(), "it raised RuntimeError while being encoded"),
+        (Event(params=params("a"), http_verb="PUT"), "its http_verb is neither POST nor GET"),
+        (Event(params=params("a"), headers=["x"]), "its headers are list, not a mapping"),
+        (Event(params=params("a"), headers=["x"], http_verb="GET"), "its headers are list, not a mapping"),
+        (Event(params="a=b", http_verb="GET"), "the params of a GET event are str, not dict"),
+        (
+            Event(params=params("a", value=float("nan"))),
+            "its params hold NaN, an infinity or a number that JSON cannot carry",
+        ),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(event: Any, reason: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        Encoder().encode(event)
+    assert str(caught.value) == reason
