@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
@@ -61,9 +62,12 @@ def test_an_event_waits_for_company_until_its_linger_is_over() -> None:
     assert not waiting.add(encoded(where), at(100.5))
     assert waiting.next_due(100.5) == 101.0
     assert waiting.take(100.9) is None
+    assert [waiting.is_due(now) for now in (100.9, 101.0)] == [False, True]
+    assert waiting.next_due(101.0) == 701.0  # its deadline: what can be done now is no matter of time
+    assert not waiting.add(encoded(where), at(101.0))  # to look does not close it
     batch = waiting.take(101.0)
     assert batch is not None
-    assert batch.events == 2
+    assert batch.events == 3
     assert waiting.take(200.0) is None
 
 
@@ -389,6 +393,76 @@ def test_what_comes_back_after_its_time_is_found_expired() -> None:
     assert len(waiting.expired(801.0)) == 2
 
 
+def test_what_fits_is_what_stays_within_both_bounds() -> None:
+    waiting = buffer(buffer_events=3, buffer_bytes=1_000)
+    waiting.add(encoded(envelope(), data=b"x" * 99), at(100.0))
+    assert [waiting.fits(size) for size in (900, 901)] == [True, False]
+    assert [waiting.fits(1, events) for events in (2, 3)] == [True, False]
+    waiting.add(encoded(envelope(), data=b"x"), at(100.0))
+    assert waiting.fits(1)
+    waiting.add(encoded(envelope(), data=b"x"), at(100.0))
+    assert not waiting.fits(1)
+
+
+def test_an_open_batch_is_due_only_where_its_origin_may_be_asked() -> None:
+    waiting, us, eu = buffer(pool_size=4), envelope(ORIGINS[0]), envelope(ORIGINS[1])
+    for _ in range(2):
+        waiting.add(encoded(us), at(100.0))
+        assert waiting.take(101.0) is not None
+    waiting.add(encoded(us), at(101.0))
+    assert not waiting.is_due(102.0)  # half of the slots, until it has answered
+    waiting.add(encoded(eu), at(101.5))
+    assert [waiting.is_due(now) for now in (102.4, 102.5)] == [False, True]
+    assert waiting.next_due(102.0) == 102.5
+    full = buffer(pool_size=1)
+    full.add(encoded(us), at(100.0))
+    assert full.take(101.0) is not None
+    full.add(encoded(eu), at(100.0))
+    assert not full.is_due(101.0)
+
+
+def test_an_open_batch_waits_for_the_breaker_of_its_origin() -> None:
+    waiting, where = buffer(), envelope()
+    waiting.add(encoded(where), at(95.0))
+    for now in (96.0, 97.0, 98.0, 99.0, 100.0):
+        batch = sent_and_failed(waiting, now)
+        if now < 100.0:
+            waiting.put_back(batch, now, asked=False)
+    waiting.settle(batch)
+    waiting.add(encoded(where), at(99.0))
+    assert not waiting.is_due(100.0)
+    assert waiting.next_due(100.0) == 100.75
+    assert waiting.is_due(100.75)
+
+
+@pytest.mark.parametrize("ends", ["answered", "failed", "unsent"])
+def test_each_end_of_a_request_makes_room_for_one(ends: str) -> None:
+    waiting = buffer(batch_size=1, pool_size=3)
+    for number in range(6):
+        waiting.add(encoded(envelope(f"http://{number}.example")), at(100.0))
+    taken = list(iter(lambda: waiting.take(100.0), None))
+    assert len(taken) == 3
+    if ends == "answered":
+        waiting.answered(taken[0])
+    elif ends == "failed":
+        waiting.failed(taken[0], 100.0, 0.0, may_be_its_fault=False)
+    else:
+        waiting.return_unsent(taken[0])
+    assert taken_sizes(waiting) == [1]
+
+
+def test_the_rest_goes_on_as_two_halves() -> None:
+    waiting, where = buffer(batch_size=3), envelope()
+    for number in range(3):
+        waiting.add(encoded(where, data=b"%d" % number), at(100.0))
+    waiting.send_one_of(sent_and_answered(waiting, 100.0))
+    one = sent_and_answered(waiting, 100.0)
+    waiting.release_rest(one)
+    waiting.settle(one)
+    assert [each.parts for each in iter(lambda: waiting.take(100.0), None)] == [[b"0"], [b"2"]]
+    assert waiting.splits == 2
+
+
 def test_nothing_is_known_of_an_origin_that_was_never_heard_of() -> None:
     waiting = buffer()
     assert not waiting.is_resting(envelope().origin)
@@ -443,7 +517,7 @@ def test_a_request_without_a_body_weighs_nothing() -> None:
     waiting = buffer()
     request = Request("GET", parse(ORIGINS[0]).origin, "/x?a=b", {}, None, 1)
     batch = waiting.accept(request, None, 100.0)
-    assert (batch.size, waiting.bytes, waiting.events) == (0, 0, 1)
+    assert (batch.parts, batch.size, waiting.bytes, waiting.events) == ([b""], 0, 0, 1)
     assert batch.request() == request
 
 
@@ -480,13 +554,14 @@ def test_the_oldest_are_lent_until_it_is_enough_and_go_next_when_they_come_back(
         waiting.add(encoded(where, data=b"x" * 9), at(100.0))
     first = waiting.take(100.0)
     assert first is not None
-    lent = waiting.lend_oldest(21)
+    lent = waiting.lend_oldest(30)
     assert [batch.number for batch in lent] == [2, 3, 4]
-    assert all(batch.in_flight for batch in lent)
+    assert [batch.in_flight for batch in lent] == [True, True, True]
     assert [batch.number for batch in waiting.lend_oldest(1)] == [5]
     assert waiting.lend_oldest(1) == []
     assert (waiting.events, waiting.take(100.0)) == (5, None)
     waiting.take_back(lent)
+    assert [batch.in_flight for batch in lent] == [False, False, False]
     taken = list(iter(lambda: waiting.take(100.0), None))
     assert sorted(batch.number for batch in taken) == [2, 3, 4]
     assert [batch.number for batch in taken if batch.envelope is us] == [2, 4]
