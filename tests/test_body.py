@@ -35,6 +35,15 @@ def test_the_parts_are_the_text_itself(
     assert json.loads(parts.prefix + b",".join(parts.visitors) + parts.suffix) == payload
 
 
+def test_whatever_stands_around_the_visitors_stays_as_it_is() -> None:
+    prefix = b' { "a" : {"visitors":[0]} , "b":[1] ,\n"\\u0076isitors" : ['
+    suffix = b'] , "c" : "visitors" }\r\n'
+    visitors = [b'{"v" : [1]}', b"2", b'"[,]"']
+    assert take_apart(prefix + b" " + b" ,\t".join(visitors) + b"\n" + suffix) == (prefix, visitors, suffix)
+    for body in (prefix.replace(b"[1] ,", b"[1] ;"), prefix.replace(b'"b":', b'"b";')):
+        assert take_apart(body + b"1" + suffix) is None
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -58,8 +58,8 @@ def buffer(**changes: Any) -> Buffer:
 
 def test_an_event_waits_for_company_until_its_linger_is_over() -> None:
     waiting, where = buffer(flush_interval=1.0), envelope()
-    assert waiting.add(encoded(where), at(100.0))
-    assert not waiting.add(encoded(where), at(100.5))
+    assert waiting.add(encoded(where), at(100.0)) is True
+    assert waiting.add(encoded(where), at(100.5)) is False
     assert waiting.next_due(100.5) == 101.0
     assert waiting.take(100.9) is None
     assert [waiting.is_due(now) for now in (100.9, 101.0)] == [False, True]
@@ -94,6 +94,27 @@ def test_a_request_is_cut_before_it_grows_past_its_bytes() -> None:
         waiting.add(encoded(where, data=b"x" * 300), at(100.0))
     waiting.hurry()
     assert taken_sizes(waiting) == [3, 2]
+
+
+@pytest.mark.parametrize(("last", "sizes"), [(485, [2]), (486, [1, 1])])
+def test_a_request_may_be_as_large_as_its_bytes(last: int, sizes: list[int]) -> None:
+    waiting, where = buffer(max_request_bytes=1_000), envelope()
+    assert where.overhead == 15
+    for size in (500, last):
+        waiting.add(encoded(where, data=b"x" * (size - 1)), at(100.0))
+    waiting.hurry()
+    assert taken_sizes(waiting) == sizes
+
+
+def test_what_is_settled_makes_room_for_as_much() -> None:
+    waiting, where = buffer(buffer_events=10, buffer_bytes=1_000), envelope()
+    assert not waiting.full
+    for size in (600, 399, 1):
+        assert not waiting.full
+        waiting.add(encoded(where, data=b"x" * (size - 1)), at(100.0))
+    assert (waiting.full, waiting.bytes) == (True, 1_000)
+    waiting.settle(sent_and_answered(waiting, 101.0))
+    assert (waiting.full, waiting.bytes, waiting.events) == (False, 0, 0)
 
 
 def test_a_single_event_may_be_larger_than_a_request() -> None:
