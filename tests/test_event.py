@@ -408,6 +408,11 @@ def test_an_envelope_knows_what_a_request_has_beside_its_events() -> None:
     assert around.identity != envelope.identity == envelope.around(envelope.prefix, envelope.suffix).identity
 
 
+def test_an_envelope_is_written_the_same_by_whichever_encoder_is_at_hand() -> None:
+    envelope = encoded(params={"a": "\u00fc", "visitors": [{}], "b": "\u00fc"})
+    assert (envelope.prefix, envelope.suffix) == (b'{"a":"\\u00fc","visitors":[', b'],"b":"\\u00fc"}')
+
+
 @pytest.mark.parametrize(("payload", "size"), [({"a": 1}, 7), ({"visitors": []}, 15), (None, 4)])
 def test_an_event_that_goes_alone_weighs_what_is_sent(payload: Any, size: int) -> None:
     envelope, data, visitors, weight = Encoder().encode(Event(params=payload))
