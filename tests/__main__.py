@@ -1,17 +1,20 @@
-"""The whole suite, its files shared out among processes: `python -m tests`. What follows goes to each pytest."""
+"""The whole suite, its files shared out among processes: `python -m tests`. Other options than its own go to pytest."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Sequence
+from typing import Iterator, NamedTuple, Sequence
 
 _HERE = Path(__file__).resolve().parent
+_ROOT = _HERE.parent
 # Much of the time is waiting, so that one process more than there are cores keeps them all busy.
 _PROCESSES = min((os.cpu_count() or 1) + 1, 6)
 # Portions for each of them: enough to end together, few enough to start seldom.
@@ -64,17 +67,73 @@ def _weight(name: str) -> int:
     return _SECONDS.get(name, _OTHERS)
 
 
-def main(options: Sequence[str]) -> int:
-    """Run all files, and tell of each portion as it ends.
+def main(arguments: Sequence[str]) -> int:
+    """Run all files, or a part of them, and tell of each portion as it ends.
 
     Args:
+        arguments: of the command line.
+
+    Returns:
+        1 when anything failed, else 0.
+    """
+    parser = argparse.ArgumentParser("python -m tests", description=__doc__)
+    parser.add_argument("--part", type=_part, default=(1, 1), metavar="N/M", help="the Nth of M parts, about as long")
+    parser.add_argument("--coverage", action="store_true", help="and which lines and branches of the package were run")
+    chosen, options = parser.parse_known_args(arguments)
+    number, count = chosen.part
+    names = portions([path.stem for path in _HERE.glob("test_*.py")], count)[number - 1]
+    if not chosen.coverage:
+        return run(names, options)
+    with measuring(anew=number == 1):
+        return run(names, options)
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not 1 <= int(number) <= int(count):
+        raise ValueError(text)
+    return int(number), int(count)
+
+
+@contextmanager
+def measuring(anew: bool) -> Iterator[None]:
+    """Have coverage follow every interpreter that starts meanwhile, then show the figures.
+
+    Args:
+        anew: forget what was measured before.
+    """
+    if anew:
+        _coverage("erase")
+    os.environ.update(
+        # What is installed with coverage looks for this when an interpreter starts; its plugin is ours.
+        COVERAGE_PROCESS_START=str(_ROOT / "pyproject.toml"),
+        COVERAGE_FILE=str(_ROOT / ".coverage"),  # also for programs that are started elsewhere
+        PYTHONPATH=str(_ROOT),
+    )
+    yield
+    del os.environ["COVERAGE_PROCESS_START"]
+    _coverage("combine", "--append", "--quiet")
+    for left in _ROOT.glob(".coverage.*"):  # its process was killed as it wrote that
+        left.unlink()
+    _coverage("report")
+
+
+def _coverage(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "coverage", *arguments], cwd=_ROOT, check=True)
+
+
+def run(names: Sequence[str], options: Sequence[str]) -> int:
+    """Run files, and tell of each portion as it ends.
+
+    Args:
+        names: of files, without their endings.
         options: of pytest.
 
     Returns:
         1 when anything failed, else 0.
     """
     started = time.monotonic()
-    parts = portions([path.stem for path in _HERE.glob("test_*.py")], _PROCESSES * _PORTIONS)
+    parts = portions(names, _PROCESSES * _PORTIONS)
     failed: list[Ended] = []
     running: set[subprocess.Popen[bytes]] = set()
     with ThreadPoolExecutor(_PROCESSES) as pool:
@@ -100,7 +159,7 @@ def _run(part: list[str], options: Sequence[str], running: set[subprocess.Popen[
     # What failed last is remembered in one place, for which they would compete.
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *files]
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(command, cwd=_HERE.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         running.add(process)
         code = process.wait()
         running.discard(process)

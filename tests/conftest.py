@@ -6,7 +6,8 @@ from gevent import monkey
 
 monkey.patch_all()
 
-from typing import TYPE_CHECKING, Iterator  # noqa: E402  # after the patch, as all that follow
+import os  # noqa: E402  # after the patch, as all that follow
+from typing import TYPE_CHECKING, Iterator  # noqa: E402
 
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
@@ -17,6 +18,20 @@ if TYPE_CHECKING:
 # A property is tried on a machine that may be busy: an example that takes longer than usual is no failure.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+# What `python -m tests --coverage` sets, so that programs are followed.
+_MEASURING = ("COVERAGE_PROCESS_START", "PYTHONPATH")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Have the programs of a test that is marked as unmeasured start as ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("unmeasured") and _MEASURING[0] in os.environ:
+            for name in _MEASURING:
+                patch.delenv(name, raising=False)
+        yield
 
 
 @pytest.fixture(scope="module")

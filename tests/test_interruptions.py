@@ -28,6 +28,7 @@ class Interruption:
     def __init__(self, at: int, handler: Callable[[], object]) -> None:
         self._left = at
         self._handler = handler
+        self._before = sys.gettrace()  # coverage's
         self.came = False
 
     def __enter__(self) -> Interruption:
@@ -35,7 +36,7 @@ class Interruption:
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
+        sys.settrace(self._before)
 
     def _trace(self, frame: FrameType, event: str, _: object) -> Any:
         if not frame.f_globals.get("__name__", "").startswith("gevent_dispatcher."):

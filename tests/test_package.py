@@ -16,6 +16,7 @@ def python(code: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.unmeasured("coverage itself imports threading and socket")
 def test_importing_the_package_imports_nothing_heavy_and_starts_nothing() -> None:
     heavy = "('gevent', 'urllib3', 'optimizely', 'requests', 'flask', 'ssl', 'socket', 'threading')"
     code = f"import sys, gevent_dispatcher; print([name for name in {heavy} if name in sys.modules])"

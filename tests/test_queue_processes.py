@@ -160,6 +160,7 @@ def test_everyone_can_put(tmp_path: Path, caller: str, patched: str) -> None:
     queue.close()
 
 
+@pytest.mark.unmeasured("coverage itself imports sqlite3")
 def test_sqlite_is_imported_by_the_first_call_and_not_before(tmp_path: Path) -> None:
     script = """
 import sys

@@ -24,6 +24,7 @@ pytest.importorskip("build", reason="build is not installed: pip install build")
 pytestmark = [
     pytest.mark.timeout(400),
     pytest.mark.skipif(not (ROOT / PACKAGE).is_dir(), reason="there is nothing to build: the sources are elsewhere"),
+    pytest.mark.unmeasured("pip takes the tree that the plugin is found in for what is installed"),
 ]
 
 # Imports every module, each in its turn, and says which were refused and in which words. Two are programs: to import
