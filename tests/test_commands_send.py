@@ -320,6 +320,20 @@ def test_a_pipe_that_trickles() -> None:
     os.close(reader)
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="looks for a file of Linux that cannot be read")
+def test_a_file_that_cannot_be_read_on_is_said_after_the_counts(server: PickyServer) -> None:
+    done = run("send", "--url", server.url, "--json", "/proc/self/mem")
+    assert done.returncode == 3
+    assert counts(done) == {}
+    assert "gevent_dispatcher: [Errno 5] Input/output error" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_line_that_is_too_long_is_bad() -> None:
+    with pytest.raises(BadLine, match="longer than 16777216 bytes"):
+        event_of(None, "http://h/")
+
+
 def test_a_byte_order_mark_is_no_error() -> None:
     event = event_of(b'\xef\xbb\xbf{"visitors": []}', URL)
     assert event is not None

@@ -6,9 +6,10 @@ import json
 import os
 from typing import Any, Iterator, Mapping, NoReturn
 
-from gevent.os import tp_read
+from gevent import get_hub
 
 from gevent_dispatcher._event import Given
+from gevent_dispatcher._threads import outcome_of
 
 # Read at once, in bytes: some sixty events.
 _CHUNK = 65_536
@@ -50,7 +51,7 @@ class Lines:
     def _raw(self) -> Iterator[bytes | None]:
         rest, is_too_long = b"", False
         while True:
-            chunk = tp_read(self._fd, _CHUNK)
+            chunk = _read(self._fd)
             self.bytes += len(chunk)
             if not chunk:
                 break
@@ -63,6 +64,13 @@ class Lines:
                 rest, is_too_long = others[-1], False
         if rest or is_too_long:
             yield None if is_too_long else rest
+
+
+def _read(fd: int) -> bytes:
+    chunk, error = get_hub().threadpool.apply(outcome_of, (lambda: os.read(fd, _CHUNK),))
+    if error is not None:
+        raise error
+    return bytes(chunk)
 
 
 def event_of(line: bytes | None, url: str | None) -> Given | None:
