@@ -130,6 +130,10 @@ class Plain(Answered):
     def __init__(self, status: int) -> None:
         self.status = status
 
+    def getheader(self, name: str, default: str | None = None) -> str | None:
+        """What a pool of urllib3 before 1.26.13 asks, where later ones ask `headers`: there is none."""
+        return default
+
     def finish(self, seconds: float) -> None:
         """Give the connection back."""
         self.give_back(is_read=True)
