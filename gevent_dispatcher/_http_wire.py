@@ -16,7 +16,7 @@ _TOKEN = rb"[!#-'*+.^-z|~0-9A-Z-]+"
 HEADER = re.compile(rb"(%b):([^\r\n\0]*)\r?\n\Z" % _TOKEN)
 _PLAIN = re.compile(rb"HTTP/1\.1 (2[0-9][0-9])(?: [^\r\n\0]*)?\r\n((?:%b:[^\r\n\0]*\r\n)*)\r\n" % _TOKEN)
 # Headers that say where the answer ends, and whether another may follow.
-_TELLING = re.compile(rb"^(connection|content-length|transfer-encoding):[ \t]*([^\r]*?)[ \t]*\r$", re.I | re.M)
+_TELLING = re.compile(rb"^(connection|content-length|transfer-encoding):([^\r]*)\r$", re.I | re.M)
 _LENGTH = re.compile(rb"[0-9]{1,6}\Z")
 _NO_CONTENT = b"204"
 
@@ -73,8 +73,8 @@ def plain_status(data: bytes) -> int | None:
 def _body_length(status: bytes, told: list[tuple[bytes, bytes]]) -> int | None:
     """Bytes behind the head; None where that is not plain, or the connection is not kept."""
     lengths = []
-    for name, value in told:
-        kind = name.lower()
+    for name, text in told:
+        kind, value = name.lower(), text.strip(b" \t")
         if kind == b"content-length":
             lengths.append(value)
         elif kind != b"connection" or value.lower() != b"keep-alive":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import string
+from time import monotonic
 from typing import Any, Mapping
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gevent_dispatcher import Answer, Request
-from gevent_dispatcher._http_response import Response
+from gevent_dispatcher._http_response import Plain, Response
 from gevent_dispatcher._http_wire import authority, plain_status, prefer, request_head
 from gevent_dispatcher._url import Origin
 from tests.hostile import HostileServer, Received
@@ -215,6 +216,24 @@ def test_answers_that_are_plain(data: bytes) -> None:
 )
 def test_answers_that_are_not(data: bytes) -> None:
     assert plain_status(data) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 204 x\r\nConnection: x" + b" " * 8_000 + b"y\r\n\r\n",
+        b"HTTP/1.1 204 x\r\nContent-Length:" + b"\t" * 8_000 + b"y\r\n\r\n",
+        b"HTTP/1.1 204 x\r\n" + b"a:b\r\n" * 1_600,
+    ],
+)
+def test_what_is_odd_is_looked_at_once_only(data: bytes) -> None:
+    started = monotonic()
+    assert [plain_status(data) for _ in range(20)] == [None] * 20
+    assert monotonic() - started < 1.0  # some milliseconds; seconds, if blanks are tried again from each blank on
+
+
+def test_pools_of_the_first_urllib3_ask_an_answer_for_its_headers_one_by_one() -> None:
+    assert Plain(204).getheader("Retry-After") is None
 
 
 @given(st.integers(1, 60))
