@@ -53,6 +53,25 @@ def test_every_event_of_ours_is_counted_once(result: tuple[str, dict[str, Any]])
     assert steady["events"] == steady["sent"]
 
 
+def test_earlier_runs_are_counted_too(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    chosen = ["--short", "--contestants=noop", "--only=caller"]
+    run(*chosen, f"--json={first}")
+    run(*chosen, f"--add={first}", f"--json={second}")
+    earlier = json.loads(first.read_text("utf-8"))
+    assert json.loads(second.read_text("utf-8"))["runs"]["caller||noop"][1:] == earlier["runs"]["caller||noop"]
+    first.write_text(json.dumps({**earlier, "environment": {}}), "utf-8")
+    assert "other versions" in refused(*chosen, f"--add={first}")
+    assert "is no file of --json" in refused(*chosen, f"--add={tmp_path}")
+
+
+def refused(*arguments: str) -> str:
+    command = [sys.executable, "-m", "tests.benchmarks", *arguments]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert ended.returncode == 2
+    return ended.stderr
+
+
 def test_ours_never_switches_in_the_caller(result: tuple[str, dict[str, Any]]) -> None:
     _, figures = result
     assert figures["medians"]["caller"][""]["ours"]["switches"] == 0

@@ -34,11 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         metrics = report.metrics_of(options.only)
         contestants = report.contestants_of(options.contestants, SHORT if options.short else list(ENTRIES))
+        earlier = [report.earlier(path) for path in options.add]
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
     jobs = plan(metrics, contestants, options.repetitions or (1 if options.short else 3), options.short)
-    summarised = report.summary(_measured(jobs, options))
+    outcome = _measured(jobs, options)
+    for runs in earlier:
+        outcome.add(runs)
+    summarised = report.summary(outcome)
     _write(summarised, options)
     return 0
 
@@ -49,6 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="METRIC,...", help=f"of {', '.join(METRICS)}")
     parser.add_argument("--contestants", metavar="NAME,...", help=f"of {', '.join(ENTRIES)}")
     parser.add_argument("--repetitions", type=int, metavar="N", help="default: 3, and 1 with --short")
+    parser.add_argument(
+        "--add", type=Path, action="append", default=[], metavar="PATH",
+        help="count the runs in this file of --json with these: the more there are, the less the noise of the machine",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="PATH", help="write every figure there")
     parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the tables there, too")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="draw PNG files there; needs matplotlib")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from dataclasses import dataclass
 from importlib import metadata
 from os import cpu_count
+from pathlib import Path
 from statistics import median
 from typing import Any, Callable, Mapping, Sequence
 
@@ -35,6 +37,25 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "problems": outcome.problems,
         "runs": dict(outcome.runs),
     }
+
+
+def earlier(path: Path) -> dict[str, Any]:
+    """The runs of a file that was written before.
+
+    Args:
+        path: of JSON.
+
+    Raises:
+        ValueError: it is none, or was measured with other versions.
+    """
+    try:
+        summarised = json.loads(path.read_text("utf-8"))
+        versions, runs = summarised["environment"], dict(summarised["runs"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"--add {path}: is no file of --json ({type(error).__name__})") from None
+    if versions != environment():
+        raise ValueError(f"--add {path}: was measured with other versions")
+    return runs
 
 
 def environment() -> dict[str, Any]:

@@ -8,7 +8,7 @@ import tempfile
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from tests.benchmarks import payloads
 from tests.benchmarks.contestants import ENTRIES
@@ -50,6 +50,11 @@ class Outcome:
     sink: dict[str, float] = field(default_factory=dict)
     tools: str = ""
     payload_bytes: int = 0
+
+    def add(self, runs: Mapping[str, Sequence[dict[str, Any]]]) -> None:
+        """Count other runs with these."""
+        for key, others in runs.items():
+            self.runs[key].extend(others)
 
 
 def plan(metrics: Sequence[str], contestants: Sequence[str], repetitions: int, short: bool) -> list[Job]:
