@@ -44,6 +44,7 @@ _LOOK = 0.05
 _MARGIN, _LONGEST_MARGIN = 0.25, 2.0
 # What a queue that waited for messages may take to say that there are none, in seconds.
 _ANSWER = 1.0
+_NEVER = float("inf")
 
 # Where the SDK sends its events, and so where a message may ask to be sent (its `event_factory`, 5.7.0).
 EVENT_API = ("https://logx.optimizely.com", "https://eu.logx.optimizely.com")
@@ -107,7 +108,7 @@ class Consumer:
         self._has_run = False
         self._is_stopping = False
         self._is_abandoned = False
-        self._deadline = float("inf")
+        self._deadline = _NEVER
 
     # -- run and stop --------------------------------------------------------------------------------------------------
 
@@ -270,7 +271,7 @@ class Consumer:
 
     def _finish(self, senders: Senders, receivers: Receivers) -> None:
         """Wait for what is under way, give the rest back, and have the queue know, as far as time goes."""
-        if not self._is_stopping:
+        if self._deadline == _NEVER:
             self.stop()
         receivers.stop()
         self._finish_what_is_under_way(receivers, self._deadline - _margin(max(self._deadline - monotonic(), 0.0)))
