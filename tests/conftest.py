@@ -50,3 +50,11 @@ def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name, value in ENVIRON.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def aws_region(aws_credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where clients look for a queue whose url does not say."""
+    from tests.sqs import REGION
+
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,18 @@ class Moto:
         with self._log.open("wb") as log:
             command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        self.url = wait_until(self._said, 60)
+        with ExitStack() as ended:  # where the wait is in vain
+            ended.callback(self._end)
+            self.url = wait_until(self._said, 60)
+            ended.pop_all()
         self.client = client(self.url)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.client.close()
+        self._end()
+
+    def _end(self) -> None:
         self.process.kill()
         self.process.wait()
 

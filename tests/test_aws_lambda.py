@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from time import monotonic, process_time
-from typing import Any, Iterator, Sequence
+from typing import Any, Sequence
 
 import gevent
 import pytest
@@ -25,7 +25,7 @@ from tests.hostile import HostileProcess, HostileServer
 from tests.hostile.ports import refusing_port
 from tests.lambda_events import HELLO_WORLD, Context, event, failed, fifo, message, record
 from tests.picky import Gate, PickyServer
-from tests.sqs import ENVIRON, REGION, Moto
+from tests.sqs import Moto
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -499,18 +499,6 @@ print(json.dumps(failed(handler(event(record(message(URL, "v"))), Context(2)))))
 # -- dead letters in SQS -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
-    with Moto(tmp_path_factory.mktemp("moto")) as server:
-        yield server
-
-
-@pytest.fixture
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {**ENVIRON, "AWS_DEFAULT_REGION": REGION}.items():
-        monkeypatch.setenv(name, value)
-
-
 SOME_POISON = """
 from gevent_dispatcher.aws_lambda import make_handler
 dead, url = URL.split()
@@ -523,7 +511,7 @@ print(json.dumps(answers))
 """
 
 
-@pytest.mark.usefixtures("credentials")
+@pytest.mark.usefixtures("aws_region")
 def test_dead_letters_go_to_a_queue_with_their_reasons(moto: Moto) -> None:
     dead = moto.queue()
     with HostileServer() as server:
@@ -535,7 +523,7 @@ def test_dead_letters_go_to_a_queue_with_their_reasons(moto: Moto) -> None:
     assert {"poison 0", "poison 1"} <= {each["Body"] for each in letters}
 
 
-@pytest.mark.usefixtures("credentials")
+@pytest.mark.usefixtures("aws_region")
 def test_what_a_queue_of_dead_letters_does_not_take_is_returned(moto: Moto, caplog: pytest.LogCaptureFixture) -> None:
     handler = make_handler(dead_letter_url=moto.queue() + "-that-is-not-there")
     assert failed(handler(event(record("poison", id="p")), Context())) == ["p"]

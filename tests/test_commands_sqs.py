@@ -17,7 +17,7 @@ from tests.commands import QUICK, request, run, start
 from tests.events import names
 from tests.lifetimes._processes import ROOT, Program
 from tests.picky import Gate, PickyServer
-from tests.sqs import ENVIRON, REGION, Moto
+from tests.sqs import Moto
 from tests.waiting import wait_until
 
 # Messages that a worker of the crash holds at most, and for how long when it is killed, in seconds.
@@ -27,10 +27,7 @@ ONE_POLL = ("--polls", "1")
 EVENTS_PER_MESSAGE = 5
 
 
-@pytest.fixture(autouse=True)
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {**ENVIRON, "AWS_DEFAULT_REGION": REGION}.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("aws_region")
 
 
 def accept(visitors: list[str]) -> int:
