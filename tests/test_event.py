@@ -368,6 +368,26 @@ def test_an_event_that_the_short_way_cannot_encode_raises_there() -> None:
         encoder.encode_known(None)
 
 
+def test_events_with_other_members_in_between_take_the_short_way_too() -> None:
+    encoder, few, many = Encoder(), Event(params=params("a")), Event(params=params("a", more=1))
+    envelopes = [encoder.encode(event)[0] for event in (few, many)]
+    for _ in range(2):
+        for event, envelope in zip((few, many), envelopes):
+            short = encoder.encode_known(event)
+            assert short is not None
+            assert short[0] is envelope
+            assert encoder.encode_known(Event(params={"visitors": []})) is None
+
+
+def test_the_short_way_knows_no_envelope_that_was_forgotten() -> None:
+    event = Event(params=params("a"))
+    encoder = seen(event)
+    for number in range(1_000):
+        assert encoder.encode_known(event) is not None
+        encoder.encode(Event(url=f"{URL}/{number}", params={}))
+    assert encoder.encode_known(event) is None
+
+
 def test_a_thousand_envelopes_are_remembered_and_no_more() -> None:
     encoder = Encoder()
     first = Event(params=params("a", revision="0"))
