@@ -83,6 +83,14 @@ class _Bounded(io.RawIOBase):
         self.seen += count or 0
         return count
 
+    def tell(self) -> int:
+        """How much was read; a reader above it takes off what it has not given out yet."""
+        return self.seen
+
+    def is_ahead(self, position: int) -> bool:
+        """Whether more was read than up to a position."""
+        return bool(self._first) or self.seen > position
+
     def _again(self, buffer: Any) -> int:
         given, self._first = self._first[: len(buffer)], self._first[len(buffer) :]
         buffer[: len(given)] = given
@@ -155,6 +163,8 @@ class Response(Answered, http.client.HTTPResponse):
     version: Any
     will_close: Any
     _method: Any
+    # Bytes stand behind the answer that are nobody's: the next would be looked for among them.
+    _is_followed = False
 
     def __init__(self, *args: Any, first: bytes = b"", **options: Any) -> None:
         super().__init__(*args, **options)
@@ -214,7 +224,12 @@ class Response(Answered, http.client.HTTPResponse):
         finally:
             is_read = self.isclosed()
             self.close()
-            self.give_back(is_read)
+            self.give_back(is_read and not self._is_followed)
+
+    def _close_conn(self) -> None:
+        """http.client calls it at the end of the body."""
+        self._is_followed = self._bytes.is_ahead(self.fp.tell())
+        super()._close_conn()  # type: ignore[misc]  # typeshed leaves it out
 
     def _read_status(self) -> tuple[str, int, str]:
         for _ in range(_MOST_INTERIM + 1):

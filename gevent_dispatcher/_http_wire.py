@@ -79,6 +79,6 @@ def _body_length(status: bytes, told: list[tuple[bytes, bytes]]) -> int | None:
             lengths.append(value)
         elif kind != b"connection" or value.lower() != b"keep-alive":
             return None
-    if not lengths:
-        return 0 if status == _NO_CONTENT else None
+    if status == _NO_CONTENT:
+        return 0 if set(lengths) <= {b"0"} else None  # what stands behind it is no body
     return int(lengths[0]) if len(lengths) == 1 and _LENGTH.match(lengths[0]) else None
