@@ -188,7 +188,7 @@ dispatcher = GeventEventDispatcher(proxy="", flush_interval=60)
 dispatch(50)
 print("dispatched", flush=True)
 while True:
-    time.sleep(60)
+    time.sleep(0.1)  # Python does not see before its end a signal that comes just before a sleep begins
 """
     program = start(script, collector.url, patched)
     assert program.stdout is not None
