@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from os import environ, getpid
+from os import environ
 from typing import TYPE_CHECKING, Any
 
 from gevent_dispatcher import _home, _off_switch, _process
@@ -67,7 +67,7 @@ class GeventEventDispatcher:
         self._transport = transport_of(transport, http)
         given = self._config.enabled
         self._is_enabled = not _off_switch.is_on(environ) if given is None else given
-        self._engines: dict[int, Engine | DisabledEngine] = {}
+        self._engines: dict[tuple[int, int], Engine | DisabledEngine] = {}
         self._engine: Engine | DisabledEngine | None = None
         self._observers: list[Observer] = []
         self._closed = False
@@ -166,16 +166,17 @@ class GeventEventDispatcher:
         return self._config.close_timeout if timeout is None else min(max(timeout, 0.0), _LONGEST)
 
     def _existing_engine(self) -> Engine | DisabledEngine | None:
-        return self._engines.get(getpid())
+        return self._engines.get(_process.this_process())
 
     def _engine_of_this_process(self) -> Engine | DisabledEngine:
-        self._engine = self._engines.get(remembered()) or self._new_engine()
+        remembered()
+        self._engine = self._existing_engine() or self._new_engine()
         return self._engine
 
     def _new_engine(self) -> Engine | DisabledEngine:
         """Several native threads may come first at once: one engine wins, and only the winner has side effects."""
         engine = self._make_engine()
-        winner = self._engines.setdefault(engine.pid, engine)
+        winner = self._engines.setdefault(_process.this_process(), engine)
         if winner is engine:
             _process.enlist(engine)
             engine.begin()

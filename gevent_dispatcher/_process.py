@@ -23,8 +23,17 @@ _engines: weakref.WeakSet[Any] = weakref.WeakSet()
 _parked: list[Any] = []
 _hooked = False
 _exiting = False
+# How many forks led from the first process that had an engine to this one.
+_forks = 0
+# The id of no process.
+_NOBODY = -1
 # Called before anything is drained; dead ones are skipped.
 _before: list[tuple[int, weakref.WeakMethod[Callable[[], object]]]] = []
+
+
+def this_process() -> tuple[int, int]:
+    """Which process this is. Its id alone does not tell: it may be that of an ancestor that has ended."""
+    return os.getpid(), _forks
 
 
 def enlist(engine: Any) -> None:
@@ -149,14 +158,17 @@ def _in_parent() -> None:
 
 
 def _in_child() -> None:
-    global _exiting
+    global _exiting, _forks
     _exiting = False
+    _forks += 1
     _threads.gate.renew()
     for engine in list(_engines):
         _parked.append(engine)
+        engine.pid = _NOBODY
         with suppress(Exception):  # nobody can be told in a fork, and the others are to be abandoned all the same
             engine.abandon()
     _engines.clear()
+    _before.clear()
     _home.forget()
 
 

@@ -214,6 +214,42 @@ for dispatcher in several:
 
 
 @both
+def test_the_id_of_an_ancestor_that_has_ended_may_be_given_again(collector: Collector, patched: str) -> None:
+    script = """
+from gevent_dispatcher import Stats
+ask = os.getpid
+given = {ask(): 1_000_001}
+os.getpid = lambda: given.get(ask(), ask())
+several = [GeventEventDispatcher(proxy="", flush_interval=60) for _ in range(3)]
+for dispatcher in several:
+    dispatch(1)
+    assert dispatcher.flush(10)
+
+def fork(pid):
+    child = os.fork()
+    if child:
+        os._exit(os.waitpid(child, 0)[1] >> 8)
+    given[ask()] = pid
+
+fork(1_000_002)
+dispatcher = several[0]
+dispatch(1)
+assert dispatcher.flush(10)
+fork(1_000_001)
+assert [each.stats() for each in several] == [Stats()] * 3
+for dispatcher in several:
+    dispatch(1)
+    assert dispatcher.flush(10)
+    assert dispatcher.stats().delivered == 1, dispatcher.stats()
+"""
+    program = start(script, collector.url, patched)
+    _, errors = ended(program)
+    assert errors == ""
+    assert program.returncode == 0
+    assert (collector.counts()["unique"], collector.counts()["events"]) == (7, 7)
+
+
+@both
 def test_a_fork_with_events_in_flight_ends_what_the_child_inherited(collector: Collector, patched: str) -> None:
     collector.change(latency=0.2)
     script = """
