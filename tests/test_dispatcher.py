@@ -714,6 +714,32 @@ def test_a_dispatcher_that_is_let_go_still_delivers(collector: Collector) -> Non
     wait_until(lambda: collector.counts()["unique"] == 1)
 
 
+class Looked:
+    """An event that knows how often its payload was looked at."""
+
+    def __init__(self) -> None:
+        self._event = log_event(URL)
+        self.times = 0
+
+    @property
+    def params(self) -> Any:
+        self.times += 1
+        return self._event.params
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._event, name)
+
+
+def test_an_event_of_another_thread_is_encoded_once_too(make: Maker) -> None:
+    dispatcher = make(transport=FakeTransport())
+    dispatcher.dispatch_event(log_event(URL))
+    events = [Looked() for _ in range(3)]
+    gevent.get_hub().threadpool.apply(lambda: [dispatcher.dispatch_event(event) for event in events])
+    assert [event.times for event in events] == [1, 1, 1]
+    assert dispatcher.flush(10)
+    assert dispatcher.stats().delivered == 4
+
+
 def test_the_invariant_holds_at_every_moment_that_a_greenlet_can_observe(make: Maker) -> None:
     transport = FakeTransport([204, 503, 400, NO_ANSWER] * 30, before=lambda _: gevent.sleep(0))
     dispatcher = make(batch_size=2, buffer_events=20, transport=transport)
