@@ -108,7 +108,7 @@ def test_a_request_may_be_as_large_as_its_bytes(last: int, sizes: list[int]) -> 
 
 def test_what_is_settled_makes_room_for_as_much() -> None:
     waiting, where = buffer(buffer_events=10, buffer_bytes=1_000), envelope()
-    assert not waiting.full
+    assert waiting.full is False
     for size in (600, 399, 1):
         assert not waiting.full
         waiting.add(encoded(where, data=b"x" * (size - 1)), at(100.0))
@@ -437,6 +437,7 @@ def test_an_open_batch_is_due_only_where_its_origin_may_be_asked() -> None:
     assert waiting.next_due(102.0) == 102.5
     full = buffer(pool_size=1)
     full.add(encoded(us), at(100.0))
+    assert full.is_due(101.0)
     assert full.take(101.0) is not None
     full.add(encoded(eu), at(100.0))
     assert not full.is_due(101.0)
