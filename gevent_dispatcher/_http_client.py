@@ -145,11 +145,16 @@ class Client:
         return merged
 
     def _pool(self, origin: Origin) -> Any:
-        pool = self._pools.get(origin)
+        pool = self._open_pool(origin)
         if pool is None:
             with self._making:
-                pool = self._pools.get(origin) or self._new_pool(origin)
+                pool = self._open_pool(origin) or self._new_pool(origin)
         return pool
+
+    def _open_pool(self, origin: Origin) -> Any:
+        """A manager of urllib3 1.26 closes the pool that was used the least for one too many."""
+        pool = self._pools.get(origin)
+        return None if pool is None or pool.pool is None else pool
 
     def _new_pool(self, origin: Origin) -> Any:
         proxy = self._proxy(origin)
