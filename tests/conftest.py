@@ -6,11 +6,12 @@ from gevent import monkey
 
 monkey.patch_all()
 
-import os  # noqa: E402  # after the patch, as all that follow
-from typing import TYPE_CHECKING, Iterator  # noqa: E402
+from typing import TYPE_CHECKING, Iterator  # noqa: E402  # after the patch, as all that follow
 
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
+
+from tests import measuring  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.sqs import Moto
@@ -20,17 +21,13 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 
-# What `python -m tests --coverage` sets, so that programs are followed.
-_MEASURING = ("COVERAGE_PROCESS_START", "PYTHONPATH")
-
-
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Have the programs of a test that is marked as unmeasured start as ever."""
     with pytest.MonkeyPatch.context() as patch:
-        if item.get_closest_marker("unmeasured") and _MEASURING[0] in os.environ:
-            for name in _MEASURING:
-                patch.delenv(name, raising=False)
+        if item.get_closest_marker("unmeasured"):
+            for name in measuring.inherited():
+                patch.delenv(name)
         yield
 
 

@@ -488,17 +488,8 @@ def test_the_rest_goes_on_as_two_halves() -> None:
 def test_nothing_is_known_of_an_origin_that_was_never_heard_of() -> None:
     waiting = buffer()
     assert not waiting.is_resting(envelope().origin)
-    assert not waiting.rests(by=0.0)
+    assert not waiting.waits_in_vain(by=0.0)
     assert waiting.pieces(1) == ()
-
-
-def test_it_rests_while_any_origin_is_left_alone() -> None:
-    waiting = buffer(batch_size=1)
-    us, eu = envelope(ORIGINS[0]), envelope(ORIGINS[1])
-    for where in (us, eu):
-        waiting.add(encoded(where), at(100.0))
-        waiting.put_back(sent_and_failed(waiting, 100.0), 200.0, asked=where is eu)
-    assert [waiting.rests(by=by) for by in (199.0, 200.0)] == [True, False]
 
 
 # -- what came whole ---------------------------------------------------------------------------------------------------

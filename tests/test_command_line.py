@@ -18,7 +18,7 @@ import pytest
 from gevent_dispatcher import __version__
 from gevent_dispatcher.collector import Collector
 from gevent_dispatcher.commands._main import main
-from tests.commands import PATIENCE, QueueFile, Terminal, environ, run, start
+from tests.commands import PATIENCE, ROOT, QueueFile, Terminal, environ, run, start
 from tests.waiting import wait_until
 
 SCRIPT = Path(sys.executable).with_name("gevent-dispatcher")
@@ -203,6 +203,14 @@ def test_a_log_that_nobody_reads_ends_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
+def test_a_standard_output_that_is_closed_is_no_traceback(tmp_path: Path) -> None:
+    empty_queue(tmp_path)
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *MODULE, "worker", "--once", "queue.db"]
+    done = subprocess.run(closed, env=environ(), cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
 # -- signals -----------------------------------------------------------------------------------------------------------
 
 
@@ -232,6 +240,30 @@ def test_ctrl_c_ends_a_command_without_a_traceback(
         program.signal(signal.SIGINT)
         assert program.wait_for_end() == code
         assert "Traceback" not in program.output()
+
+
+INTERRUPTED = """
+import sys
+
+
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == sys.argv[1]:
+            raise KeyboardInterrupt
+
+
+sys.meta_path.insert(0, Interrupting())
+from gevent_dispatcher.__main__ import run
+
+sys.exit(run())
+"""
+
+
+@pytest.mark.parametrize("module", ["gevent", "gevent_dispatcher.commands._main"])
+def test_ctrl_c_while_it_imports_is_no_traceback(module: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, module]
+    done = subprocess.run(command, env=environ(), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import json
+import os
+import re
 import signal
-from contextlib import suppress
+import socket
+import subprocess
+import sys
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +19,10 @@ import pytest
 from gevent.server import StreamServer
 
 from gevent_dispatcher import bench
-from gevent_dispatcher.bench import _events
+from gevent_dispatcher.bench import _events, _runs
 from gevent_dispatcher.bench._endpoint import Endpoint
-from tests.commands import run, start
+from gevent_dispatcher.commands import bench as command
+from tests.commands import ROOT, environ, run, start
 from tests.waiting import wait_until
 
 
@@ -98,6 +105,51 @@ def test_the_endpoint_counts_what_it_has_answered() -> None:
     finally:
         connection.close()
         server.stop()
+
+
+def test_a_client_that_goes_in_the_middle_of_its_request_is_let_go() -> None:
+    server = StreamServer(("127.0.0.1", 0), Endpoint(0.0).serve)
+    server.start()
+    try:
+        with closing(socket.create_connection(("127.0.0.1", server.server_port), 10)) as gone:
+            gone.sendall(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n")
+            gone.shutdown(socket.SHUT_WR)
+            assert gone.recv(1) == b""
+    finally:
+        server.stop()
+
+
+@pytest.mark.slow
+def test_it_prints_what_it_measured_and_what_it_means() -> None:
+    done = run("bench", "--events", "100")
+    assert done.returncode == 0, done.stderr
+    assert "100 events of" in done.stdout
+    assert re.search(r"^gevent_dispatcher, \w+ +100 +100 ", done.stdout, re.M)
+
+
+def test_a_run_that_fails_is_said_with_what_it_printed(tmp_path: Path) -> None:
+    (tmp_path / "optimizely").mkdir()
+    (tmp_path / "optimizely" / "__init__.py").write_text("raise ImportError('broken here')", "utf-8")
+    arguments = ["-m", "gevent_dispatcher", "bench", "--events", "100", "--json"]
+    given = {**environ(), "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run([sys.executable, *arguments], env=given, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "gevent_dispatcher: a run failed:\n" in done.stderr
+    assert "broken here" in done.stderr
+
+
+def test_without_the_sdk_it_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = bench.Runs(100, tmp_path, rounds=2).total
+    monkeypatch.setattr(_runs, "find_spec", lambda name: None)
+    assert bench.Runs(100, tmp_path, rounds=2).total == whole - 1 == 4
+
+
+@pytest.mark.parametrize(("rows", "code"), [([row()], 0), ([row(delivered=99)], 1)])
+def test_a_report_names_problems(rows: list[bench.Row], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command._report(rows, argparse.Namespace(json=True, events=100)) == code
+    said = capsys.readouterr()
+    assert json.loads(said.out)["problems"] == bench.problems(rows)
+    assert said.err == "".join(f"gevent_dispatcher: {each}\n" for each in bench.problems(rows))
 
 
 def test_events_that_are_missing_are_a_problem() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +16,13 @@ import gevent
 import pytest
 
 from gevent_dispatcher import demo
-from tests.commands import environ, run
+from gevent_dispatcher._programs import Problem
+from gevent_dispatcher.collector import Collector
+from gevent_dispatcher.commands import demo as command
+from gevent_dispatcher.demo import _contest, _driver
+from gevent_dispatcher.demo._driver import Driver
+from tests.commands import ROOT, environ, run
+from tests.hostile import HostileServer
 from tests.waiting import wait_until
 
 pytest.importorskip("flask")
@@ -143,3 +151,51 @@ def test_a_number_of_requests_that_makes_no_sense_is_refused() -> None:
     done = run("demo", "--requests", "0")
     assert done.returncode == 2
     assert "--requests=0: must be at least 1" in done.stderr
+
+
+def test_an_application_that_does_not_start_is_said_with_what_it_printed(tmp_path: Path) -> None:
+    (tmp_path / "flask.py").write_text("raise ImportError('broken here')", "utf-8")
+    given = {**environ(), "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    arguments = ["-m", "gevent_dispatcher", "demo", "--requests", "10"]
+    done = subprocess.run([sys.executable, *arguments], env=given, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "gevent_dispatcher: a request should dispatch 2 events; it said ''" in done.stderr
+    assert "broken here" in done.stderr
+
+
+def test_the_report_names_problems_and_failures(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    options = argparse.Namespace(json=False, preload=True)
+    assert command._report([row(lost=1, delivered=9)], options) == 1
+    said = capsys.readouterr()
+    assert "gunicorn -k gevent --preload, 2 workers, stopped by SIGTERM at the end." in said.out
+    assert said.err == "gevent_dispatcher: ours: 1 events lost, 0 duplicated\n"
+    command._name([f"ours: /{number}" for number in range(7)])
+    assert caplog.messages == [f"ours: /{number}" for number in range(5)]
+
+
+def test_requests_that_fail_are_failures_and_the_next_go_on() -> None:
+    with HostileServer(default="status/500") as refusing, HostileServer(default="reset_before") as broken:
+        for server, said in ((refusing, ": 500 b'hostile'"), (broken, "ConnectionResetError")):
+            driver = Driver(server.port, "v", 4)
+            driver.run()
+            assert (driver.latencies, len(driver.failures)) == ([], 4)
+            assert all(said in each for each in driver.failures)
+
+
+def test_no_request_begins_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_driver, "DRIVING", -1.0)
+    driver = Driver(1, "v", 4)
+    driver.run()
+    assert (driver.latencies, driver.failures) == ([], [])
+
+
+def test_events_that_never_stop_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_contest, "PATIENCE", 0.0)
+    with Collector() as collector, pytest.raises(Problem, match="events still arrive"):
+        _contest._Collector(collector.url).counts()
+
+
+def test_where_nothing_was_answered_no_time_is_shown() -> None:
+    assert _contest._percentile([], 99) == 0.0

@@ -9,6 +9,8 @@ from typing import Iterator
 
 import pytest
 
+from gevent_dispatcher.commands.queue import _as_table
+from gevent_dispatcher.queues import Status
 from tests.commands import QueueFile, Terminal, request, run
 
 URL = "http://127.0.0.1:9/v1/events?token=s3cret"
@@ -296,3 +298,12 @@ def test_it_teaches() -> None:
     assert "queue status queue.db" in run("queue", "--help").stdout
     for action in ("status", "dead", "requeue", "purge"):
         assert f"python -m gevent_dispatcher queue {action} " in run("queue", action, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(None, "?"), (-1.0, "0 s"), (119.0, "119 s"), (150.0, "2 min"), (3 * 3_600.0, "3 h"), (6 * 86_400.0, "6 d")],
+)
+def test_an_age_is_shown_in_the_largest_unit_that_tells_something(seconds: float | None, shown: str) -> None:
+    table = _as_table(Status(waiting=1, delayed=0, leased=0, dead=0, events=1, bytes=1, oldest_age=seconds))
+    assert f" {shown}  since the oldest of them" in table

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from gevent.pywsgi import WSGIServer
 
 from gevent_dispatcher.collector import Collector
 from gevent_dispatcher.queues._message import encode
@@ -250,3 +251,32 @@ def test_neither_an_endpoint_nor_an_sqs_that_is_away_loses_or_buries_anything(
         assert counts["duplicated"] <= 10 * EVENTS_PER_MESSAGE
         assert moto.left(dead) == 0
         assert worker.output().count("does not take events") == 1
+
+
+class Forbidding:
+    """Speaks as much of SQS as a worker needs: an empty queue that nobody may look at; a context manager."""
+
+    def __enter__(self) -> Forbidding:
+        self._server = WSGIServer(("127.0.0.1", 0), self._app, log=None)
+        self._server.start()
+        self.looks = 0
+        self.url = f"http://127.0.0.1:{self._server.server_port}/123456789012/events"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop()
+
+    def _app(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        environ["wsgi.input"].read()
+        is_look = environ["HTTP_X_AMZ_TARGET"].endswith("GetQueueAttributes")
+        self.looks += is_look
+        start_response("403 Forbidden" if is_look else "200 OK", [("Content-Type", "application/x-amz-json-1.0")])
+        return [json.dumps({"__type": "com.amazonaws.sqs#AccessDenied"} if is_look else {}).encode()]
+
+
+def test_a_worker_that_may_not_look_at_the_queue_says_that_it_cannot_know_whether_it_is_empty() -> None:
+    with Forbidding() as sqs:
+        done = run("worker", sqs.url, "--region", REGION, "--once", *QUICK)
+        assert done.returncode == 1
+        assert "cannot be known without the right to sqs:GetQueueAttributes" in done.stderr
+        assert sqs.looks >= 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from time import monotonic
 from typing import Iterator
@@ -11,7 +13,7 @@ from typing import Iterator
 import pytest
 
 from gevent_dispatcher.commands import _progress
-from tests.commands import QUICK, QueueFile, Terminal, request, run, start
+from tests.commands import QUICK, QueueFile, Terminal, environ, request, run, start
 from tests.events import names
 from tests.hostile import HostileServer, refusing_port
 from tests.picky import Gate, PickyServer
@@ -226,6 +228,20 @@ def test_what_is_wrong_is_said_at_once(arguments: list[str], complaint: str, tmp
     assert done.returncode == 2
     assert complaint in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_extra_it_says_which(tmp_path: Path) -> None:
+    code = """
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name == "botocore" else find(name, package)
+from gevent_dispatcher.__main__ import run
+sys.exit(run())
+"""
+    command = [sys.executable, "-c", code, "worker", "https://sqs.eu-west-1.amazonaws.com/123456789012/events"]
+    done = subprocess.run(command, env=environ(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3
+    assert done.stderr.endswith("pip install 'gevent-dispatcher[sqs]'\n")
 
 
 def test_a_header_without_a_colon_is_not_shown(tmp_path: Path) -> None:

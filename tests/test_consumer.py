@@ -274,6 +274,56 @@ def test_a_queue_that_is_away_is_asked_again_and_said_once(
     ]
 
 
+class Forgetful:
+    """A queue that cannot be told anything for a while."""
+
+    def __init__(self, queue: OpenQueue) -> None:
+        self.asked: list[str] = []
+        self._queue = queue
+
+    def open(self) -> Forgetful:
+        return self
+
+    def close(self) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any) -> Any:
+            if name != "receive":
+                self.asked.append(name)
+                if self.asked.count(name) == 1:
+                    raise QueueUnavailable("away")
+            return getattr(self._queue, name)(*arguments)
+
+        return call
+
+
+def test_what_a_queue_could_not_be_told_is_told_again(
+    queue: OpenQueue, run: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = Gate()
+    with PickyServer(gate.answer) as server:
+        queue.put(requests(server.url, ["v"]))
+        forgetful = Forgetful(queue)
+        run(server.url, queue=forgetful, lease=1)
+        wait_until(lambda: forgetful.asked.count("extend") == 2)
+        gate.opened.set()
+        wait_until(lambda: is_empty(queue))
+        assert dict(server.accepted) == {"v": 1}
+    assert "the lease of 1 messages was not extended: away" in caplog.text
+    assert "cannot settle with the queue (QueueUnavailable: away); trying again" in caplog.text
+
+
+def test_a_message_that_is_held_too_long_is_given_back(queue: OpenQueue, run: Runner) -> None:
+    with refusing_port() as port:
+        url = f"http://127.0.0.1:{port}/v1/events"
+        queue.put(requests(url, ["v"]))
+        consumer = run(url, hold_timeout=1, release_delay=60)
+        wait_until(lambda: consumer.stats().released == 1)
+    status = queue.status()
+    assert (status.delayed, status.leased, status.dead) == (1, 0, 0)
+
+
 def test_it_runs_until_the_queue_is_empty(queue: OpenQueue, recipe: SqliteQueue) -> None:
     with PickyServer(lambda visitors: 204) as server:
         queue.put(requests(server.url, *[[name] for name in names(25)]))

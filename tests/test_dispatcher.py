@@ -141,11 +141,11 @@ def switching_log() -> Iterator[None]:
 def switches_during(work: Callable[[], object]) -> int:
     """How often another greenlet gets its turn while something is done."""
     seen: list[Any] = []
-    greenlet.settrace(lambda event, _: seen.append(event))
+    before = greenlet.settrace(lambda event, _: seen.append(event))
     try:
         work()
     finally:
-        greenlet.settrace(None)
+        greenlet.settrace(before)
     return len(seen)
 
 

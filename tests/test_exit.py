@@ -304,3 +304,78 @@ with GeventEventDispatcher(proxy="") as dispatcher:
     _, errors = ended(start(script, collector.url, patched))
     assert errors == ""
     assert collector.counts()["unique"] == 3
+
+
+@both
+def test_what_fails_at_the_end_is_said_and_the_others_are_drained(collector: Collector, patched: str) -> None:
+    script = """
+from gevent_dispatcher import _process
+
+class Failing:
+    def open(self):
+        return self
+    def put(self, requests):
+        pass
+    def close(self):
+        raise ZeroDivisionError
+
+queue = Failing()
+spooling = GeventEventDispatcher(proxy="", spool=queue, close_timeout=1)
+spooling.dispatch_event(log_event("http://127.0.0.1:1/"))
+dispatcher = GeventEventDispatcher(proxy="")
+dispatch(5)
+_process.before_drain(queue.close)
+"""
+    _, errors = ended(start(script, collector.url, patched))
+    assert "what was to be done before the last events are sent failed: ZeroDivisionError" in errors
+    assert "the exit handler failed: ZeroDivisionError" in errors
+    assert collector.counts()["unique"] == 5
+
+
+@both
+def test_a_hook_that_drains_at_the_end_does_nothing(collector: Collector, patched: str) -> None:
+    script = """
+from gevent_dispatcher.uwsgi import at_exit
+
+dispatcher = GeventEventDispatcher(proxy="", on_delivery=lambda delivery: print(at_exit()))
+dispatch(3)
+"""
+    output, errors = ended(start(script, collector.url, patched))
+    assert (output, errors) == ("None\n", "")
+    assert collector.counts()["unique"] == 3
+
+
+@both
+def test_uwsgis_own_exit_hook_drains_and_calls_what_was_there(collector: Collector, patched: str) -> None:
+    script = """
+import types
+uwsgi = sys.modules["uwsgi"] = types.ModuleType("uwsgi")
+uwsgi.atexit = lambda: print("the application's")
+dispatcher = GeventEventDispatcher(proxy="")
+dispatch(5)
+another = GeventEventDispatcher(proxy="")
+another.dispatch_event(log_event(url))
+uwsgi.atexit()
+sys.stdout.flush()
+os._exit(0)  # Python's own exit handlers do not run there
+"""
+    output, errors = ended(start(script, collector.url, patched))
+    assert (output, errors) == ("the application's\n", "")
+    assert collector.counts()["unique"] == 6
+
+
+@both
+def test_where_no_thread_can_be_had_the_last_events_are_delivered(collector: Collector, patched: str) -> None:
+    script = """
+from gevent import monkey
+dispatcher = GeventEventDispatcher(proxy="")
+
+def late():
+    monkey.get_original("_thread", "stack_size")(1 << 46)  # more than there is address space for
+    dispatch(3)
+
+atexit.register(late)
+"""
+    _, errors = ended(start(script, collector.url.replace("127.0.0.1", "localhost"), patched))
+    assert errors == ""
+    assert collector.counts()["unique"] == 3

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gevent_dispatcher._json import NotJson, dump, encode_fast, encode_plainly
+from gevent_dispatcher._json import NotJson, _reuse_encoder, dump, encode_fast, encode_plainly
 from tests.floats import floats
 
 orjson = pytest.importorskip("orjson", reason="without it there is one encoder only")
@@ -116,3 +116,9 @@ print((pages() - before) * resource.getpagesize() / sum(map(len, texts)))
 def test_a_text_takes_little_more_memory_than_it_is_long(encode: str) -> None:
     done = subprocess.run([sys.executable, "-c", MEMORY, encode], stdout=subprocess.PIPE, timeout=60, check=True)
     assert float(done.stdout) < 1.5
+
+
+def test_where_python_has_no_encoder_in_c_the_result_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = {"name": "\u00fc", "list": [1, 2.5, None, True]}
+    monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+    assert _reuse_encoder(json.JSONEncoder(separators=(",", ":")))(value) == encode_plainly(value)

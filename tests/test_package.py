@@ -57,3 +57,13 @@ def test_the_public_names_are_there() -> None:
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'gevent_dispatcher' has no attribute 'nonsense'"):
         _ = gevent_dispatcher.nonsense
+
+
+def test_gunicorns_hooks_do_nothing_in_a_process_that_has_dispatched_nothing() -> None:
+    code = """
+import sys
+from gevent_dispatcher.gunicorn import worker_exit
+worker_exit(None, None)
+print('gevent' in sys.modules)
+"""
+    assert python(code) == "False"

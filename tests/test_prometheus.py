@@ -20,6 +20,7 @@ from gevent_dispatcher.collector import Collector
 from tests.commands import QUICK, QueueFile, start
 from tests.events import LogEvent, log_event
 from tests.hostile import refusing_port
+from tests.measuring import inherited
 from tests.waiting import wait_until
 
 pytest.importorskip("prometheus_client")
@@ -291,7 +292,7 @@ def run(code: str, **environ: str) -> str:
         text=True,
         timeout=60,
         cwd=ROOT,
-        env=environ,
+        env={**inherited(), **environ},
     )
     return done.stdout.strip()
 
@@ -369,7 +370,7 @@ def test_a_worker_without_the_extra_says_which(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         timeout=60,
-        env={"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        env={**inherited(), "PYTHONPATH": f"{tmp_path}:{ROOT}"},
     )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith("pip install 'gevent-dispatcher[prometheus]'")

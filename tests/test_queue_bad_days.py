@@ -283,6 +283,36 @@ print(queue.status().waiting, attempt(lambda: queue.put([request()])))
     assert drained(path) == int(second.split()[0]) + 1
 
 
+def test_a_disk_that_is_full_from_the_start_leaves_a_file_that_becomes_a_queue(path: Path) -> None:
+    script = """
+limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, limit[1]))
+print(attempt(lambda: queue.put([request()])))
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit[1], limit[1]))
+print(attempt(lambda: queue.put([request()])))
+"""
+    first, second = run(script, path).splitlines()
+    assert first.startswith(("QueueFull: ", "QueueUncertain: ", "QueueUnavailable: ")), first
+    assert second == "done"
+    assert drain(SqliteQueue(path).open()) == 1
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="looks for a directory of Linux that takes no file")
+def test_a_place_that_takes_no_file_is_said() -> None:
+    queue = SqliteQueue("/sys/kernel/queue.db").open()
+    with pytest.raises(QueueUnavailable, match=r"/sys/kernel/queue\.db cannot be made: "):
+        queue.put([request()])
+    queue.close()
+
+
+def test_a_link_that_leads_nowhere_is_unavailable(path: Path) -> None:
+    path.symlink_to(path.parent / "no" / "queue.db")
+    queue = SqliteQueue(path).open()
+    with pytest.raises(QueueUnavailable):
+        queue.put([request()])
+    queue.close()
+
+
 def test_sqlites_own_word_for_a_full_disk_is_ours(path: Path) -> None:
     from gevent_dispatcher.queues import _file
 

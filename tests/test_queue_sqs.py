@@ -12,7 +12,7 @@ from typing import Any
 import botocore.exceptions
 import gevent
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gevent_dispatcher import Request
@@ -76,6 +76,8 @@ def test_portions_are_all_there_is(items: list[int]) -> None:
 
 
 @given(st.lists(st.text("abü", max_size=600), min_size=1, max_size=12), st.integers(900, 5_000))
+@example(["a" * 500] * 12, 900)
+@example(["a", "b" * 900, "c"], 900)
 def test_a_large_request_is_taken_apart_between_visitors_which_stay_as_they_are(names: list[str], most: int) -> None:
     visitors = [json.dumps({"id": name}, ensure_ascii=False).encode() for name in names]
     texts = texts_of(several(*visitors), most)

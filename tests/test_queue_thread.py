@@ -280,6 +280,33 @@ def test_a_callback_of_the_hub_is_told_that_it_cannot_wait(worker: Worker, disk:
     assert in_a_callback(worker.close) is None
 
 
+def test_a_thread_that_works_is_closed_from_a_callback_of_the_hub_without_a_wait(worker: Worker, disk: Disk) -> None:
+    assert worker.call(lambda *_: "answer") == "answer"
+    assert in_a_callback(worker.close) is None
+    wait_until(lambda: disk.closed == 2)
+
+
+def test_where_the_system_has_no_thread_to_give_that_is_said(disk: Disk) -> None:
+    stack_size = monkey.get_original("_thread", "stack_size")
+    worker = Worker(disk.make, 1)
+    before = stack_size(1 << 46)  # more than there is address space for
+    try:
+        with pytest.raises(QueueUnavailable, match="no thread can be had"):
+            worker.call(disk.hang_before)
+    finally:
+        stack_size(before)
+    assert worker.call(lambda *_: "answer") == "answer"
+    worker.close()
+
+
+def test_a_thread_that_is_never_idle_leaves_collecting_to_its_callers(worker: Worker) -> None:
+    def work(*_: object) -> list[list[object]]:
+        return [[] for _ in range(20 * gc.get_threshold()[0] + 1_000)]
+
+    kept = worker.call(work)
+    assert gc.get_count()[0] < len(kept)
+
+
 def test_what_the_work_raises_reaches_the_caller_and_prints_nothing(
     worker: Worker, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ from gevent import monkey
 from gevent import socket as gevent_socket
 
 from gevent_dispatcher import Answer, Link
+from gevent_dispatcher._resolver import Resolver
 from tests.hostile import Certificate, HostileProcess, HostileServer, Limits, make_certificates, silent_port
 from tests.links import Ticking, clear_environment, opened, post
 from tests.waiting import wait_until
@@ -253,6 +254,17 @@ def test_a_resolver_that_hangs_ends_with_either_timeout(names: Names) -> None:
     assert timed(patient(), "http://a.hanging/") == Answer(error=f"no answer within {TIME} s")
     answer = timed(patient(connect_timeout=TIME, request_timeout=LONG), "http://b.hanging/")
     assert "ConnectTimeoutError" in answer.error
+
+
+def test_a_look_up_that_takes_too_long_is_given_up(names: Names) -> None:
+    with pytest.raises(gevent_socket.timeout, match="looking the name up timed out"):
+        Resolver().resolve("c.hanging", 80, 0.01)
+
+
+def test_a_name_that_is_none_is_an_answer_like_any_other() -> None:
+    resolver = Resolver()
+    with pytest.raises(gevent_socket.gaierror, match="the name is malformed"):
+        resolver.resolve("a" * 64 + ".example", 80, TIME)
 
 
 def test_a_resolver_that_hangs_takes_one_thread_for_each_name_and_the_application_goes_on(names: Names) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import ssl
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import requests
 
 from gevent_dispatcher import Answer
-from gevent_dispatcher._tls import make_context
+from gevent_dispatcher._tls import Context, make_context
 from tests.hostile import Certificate, HostileServer, make_certificates
 from tests.links import clear_environment, opened, post
 
@@ -149,3 +150,40 @@ def test_plain_http_where_tls_is_expected_and_the_reverse(certificates: dict[str
             assert answer.error
         assert not plain.received
         assert not tls.received
+
+
+# -- where there are no certificates -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bare_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A system with an empty directory for certificates."""
+    paths = ssl.get_default_verify_paths()._replace(capath=str(tmp_path))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda context: None)
+    return tmp_path
+
+
+def trusted(context: ssl.SSLContext) -> int:
+    return context.cert_store_stats()["x509_ca"]
+
+
+def test_without_certificates_those_of_certifi_are_trusted(bare_system: Path) -> None:
+    assert trusted(make_context()) > 10
+
+
+def test_without_certificates_and_certifi_none_is_trusted(bare_system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "certifi", None)
+    assert trusted(make_context()) == 0
+
+
+def test_a_directory_with_certificates_is_enough(bare_system: Path) -> None:
+    (bare_system / "0.pem").touch()
+    assert trusted(make_context()) == 0
+
+
+def test_what_urllib3_changes_of_a_context_is_changed() -> None:
+    native = make_context()
+    context = Context(native, "h")
+    context.check_hostname = False
+    assert native.check_hostname is False

@@ -307,12 +307,12 @@ def test_a_request_on_a_kept_connection_takes_one_turn_of_the_hub_at_most(no_pro
             assert post(link, server.url("status/204")) == Answer(204)
         seen: list[Any] = []
         hub = gevent.get_hub()
-        greenlet.settrace(lambda event, pair: seen.append(pair[1]))
+        before = greenlet.settrace(lambda event, pair: seen.append(pair[1]))
         try:
             for _ in range(10):
                 assert post(link, server.url("delay/0.01")) == Answer(204)
         finally:
-            greenlet.settrace(None)
+            greenlet.settrace(before)
         assert 0 < seen.count(hub) <= 10
 
 
