@@ -17,6 +17,7 @@ from gevent_dispatcher import HttpTransport, aws_lambda
 from gevent_dispatcher._consumer import EVENT_API
 from gevent_dispatcher.aws_lambda import BatchFailed, Handler, make_handler
 from gevent_dispatcher.aws_lambda._environment import settings_of
+from gevent_dispatcher.aws_lambda._kept import KeptTransport
 from gevent_dispatcher.aws_lambda._records import RecordQueue, records_of
 from gevent_dispatcher.queues import LegacyFormat
 from gevent_dispatcher.queues._message import Letter, decode
@@ -636,3 +637,14 @@ def test_importing_it_needs_no_botocore_and_no_urllib3() -> None:
         "print(json.dumps([each for each in ('botocore', 'boto3', 'urllib3', 'optimizely') if each in sys.modules]))"
     )
     assert in_a_process("import sys\n" + code, "") == []
+
+
+# -- what a consumer may ask of the records ----------------------------------------------------------------------------
+
+
+def test_records_need_not_be_held_for_longer() -> None:
+    assert RecordQueue([]).open().extend(["0"], 60.0) == []
+
+
+def test_a_kept_transport_reads_like_the_one_that_it_keeps() -> None:
+    assert repr(KeptTransport(HttpTransport())) == f"KeptTransport({HttpTransport()!r})"

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gevent_dispatcher import GeventEventDispatcher
-from gevent_dispatcher.collector import Collector
+from gevent_dispatcher.collector import Collector, _api
 from gevent_dispatcher.sdk import create_client
 from tests.events import params, visitor
 from tests.waiting import wait_until
@@ -314,6 +314,17 @@ class TestFraming:
         assert status == 204 or reply.json()["error"]
         assert capsys.readouterr().err == ""
         assert ask(collector, "POST /v1/events").status == 204
+
+    def test_a_setting_whose_body_cannot_be_read_changes_nothing(self, collector: Collector) -> None:
+        reply = ask(collector, "POST /api/faults", "Content-Encoding: gzip", body=b"{}")
+        assert (reply.status, collector.faults.status) == (415, 204)
+
+    def test_a_mistake_of_ours_is_answered_and_said(
+        self, collector: Collector, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(_api, "events", lambda *_: 1 // 0)
+        assert ask(collector, "GET /api/events").status == 500
+        assert "ZeroDivisionError" in capsys.readouterr().err
 
     def test_what_is_no_http(self, collector: Collector, capsys: pytest.CaptureFixture[str]) -> None:
         for raw in (b"nonsense\r\n\r\n", b"\x16\x03\x01\x02\x00\r\n\r\n", b"POST / HTTP/9.9\r\n\r\n", b"GET\r\n\r\n"):

@@ -183,6 +183,11 @@ class TestSummary:
         assert summary["experiments"] == {"checkout": {"treatment": 1}}
         assert (summary["valid"], summary["invalid"], summary["events"], summary["kept"]) == (3, 1, 3, 4)
 
+    def test_an_event_without_a_key_counts_and_is_under_none(self) -> None:
+        bare = {"visitor_id": "a", "snapshots": [{"events": [{"uuid": "1", "timestamp": 1}]}]}
+        summary = book_of(params(bare)).summary()
+        assert (summary["keys"], summary["valid"]) == ({}, 1)
+
     def test_names_are_bounded(self) -> None:
         book = book_of(params(*(visitor(key=f"key {n}" + "x" * 1_000) for n in range(1_500))))
         keys = book.summary()["keys"]

@@ -479,6 +479,48 @@ def test_a_killed_sender_loses_nothing(make: Maker) -> None:
     assert dispatcher.stats().delivered == 1
 
 
+class Stranger(BaseException):
+    """None of ours, and none that anybody expects of a transport."""
+
+
+def test_what_a_transport_must_not_raise_costs_no_event(make: Maker, capfd: pytest.CaptureFixture[str]) -> None:
+    dispatcher = make(transport=FakeTransport([Stranger()]))
+    dispatcher.dispatch_event(log_event(URL))
+    wait_until(lambda: dispatcher.flush(0.1))
+    assert dispatcher.stats().delivered == 1
+    assert "Stranger" in capfd.readouterr().err  # gevent says so
+
+
+class Closing:
+    """An event that closes its dispatcher while it is being read."""
+
+    url, http_verb, headers = URL, "POST", None
+
+    def __init__(self, dispatcher: GeventEventDispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._asked = 0
+
+    @property
+    def params(self) -> Any:
+        self._asked += 1
+        if self._asked > 1:  # the short way has been left
+            self._dispatcher.close(5)
+        return params()
+
+
+def test_an_event_that_passed_the_door_before_the_end_is_counted(make: Maker) -> None:
+    at_home, elsewhere = make(transport=FakeTransport()), make(transport=FakeTransport())
+    for dispatcher in (at_home, elsewhere):
+        dispatcher.dispatch_event(log_event(URL))
+    at_home.dispatch_event(Closing(at_home))
+    gevent.get_hub().threadpool.apply(elsewhere.dispatch_event, (Closing(elsewhere),))
+    for dispatcher in (at_home, elsewhere):
+        dispatcher.close(5)
+        wait_until(lambda dispatcher=dispatcher: dispatcher.stats().dispatched == 2)  # type: ignore[misc]
+        assert balance(dispatcher) == 0
+        assert dispatcher.stats().pending == 0
+
+
 # -- the hook ----------------------------------------------------------------------------------------------------------
 
 

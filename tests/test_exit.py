@@ -379,3 +379,40 @@ atexit.register(late)
     _, errors = ended(start(script, collector.url.replace("127.0.0.1", "localhost"), patched))
     assert errors == ""
     assert collector.counts()["unique"] == 3
+
+
+def test_an_end_in_a_callback_of_the_hub_waits_for_nothing_and_counts_all(collector: Collector) -> None:
+    script = """
+from gevent_dispatcher.uwsgi import at_exit
+
+told = []
+dispatcher = GeventEventDispatcher(proxy="", on_delivery=told.append)
+dispatch(3)
+gevent.get_hub().loop.run_callback(at_exit)
+wait_until(lambda: told)
+print(told[0].outcome.value, told[0].reason, told[0].events, dispatcher.stats().pending)
+"""
+    output, errors = ended(start(script, collector.url, "patched"))
+    assert output == "dropped closed 3 0\n"
+    assert errors == "3 events dropped as closed: not sent before the end\n"
+
+
+def test_a_hook_may_fork_in_a_process_that_is_not_patched(collector: Collector) -> None:
+    script = """
+forked = []
+def hook(delivery):
+    if not forked:
+        forked.append(os.fork())
+        if not forked[0]:
+            os._exit(0)
+
+dispatcher = GeventEventDispatcher(proxy="", on_delivery=hook)
+dispatch(3)
+assert dispatcher.flush(20)
+dispatch(3)
+assert dispatcher.flush(20)
+print(os.waitpid(forked[0], 0)[1])
+"""
+    output, errors = ended(start(script, collector.url, "unpatched"))
+    assert (output, errors) == ("0\n", "")
+    assert collector.counts()["unique"] == 6

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from itertools import count
 from types import FrameType
 from typing import Any, Callable
 
+import gevent
 import pytest
 
 from gevent_dispatcher import GeventEventDispatcher
@@ -114,3 +116,30 @@ def test_what_is_being_dispatched_when_the_end_comes_has_one_outcome(
     handler: Callable[[GeventEventDispatcher], object],
 ) -> None:
     assert at_any_bytecode(dispatch_elsewhere, handler) > 50
+
+
+@pytest.mark.parametrize("finalizer", [GeventEventDispatcher.stats, lambda dispatcher: dispatcher.flush(0)])
+def test_the_garbage_collector_may_call_in_the_middle_of_anything(
+    finalizer: Callable[[GeventEventDispatcher], object],
+) -> None:
+    dispatcher = new_dispatcher()
+    came: list[object] = []
+
+    def collected(phase: str, _: object) -> None:
+        if phase == "start":
+            came.append(finalizer(dispatcher))
+
+    before = gc.get_threshold()
+    gc.callbacks.append(collected)
+    gc.set_threshold(1)
+    try:
+        for number in range(200):
+            dispatcher.dispatch_event(log_event(f"{URL}/{number}"))
+            gevent.sleep(0)
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(collected)
+    assert len(came) > 200
+    assert balance(dispatcher) == 0
+    assert dispatcher.close(5)
+    assert dispatcher.stats().delivered == 201

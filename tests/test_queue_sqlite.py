@@ -12,7 +12,7 @@ from typing import Iterator
 import gevent
 import pytest
 
-from gevent_dispatcher import Request
+from gevent_dispatcher import QueueTransport, Request
 from gevent_dispatcher.queues import OpenQueue, QueueFull, QueueUnavailable, SqliteQueue
 from tests.queues import Clock, request
 from tests.waiting import wait_until
@@ -297,3 +297,21 @@ def test_two_queues_on_one_file_in_one_process_do_not_disturb_each_other(path: P
     one.close()
     assert len(other.receive(200, 60)) == 100
     other.close()
+
+
+def test_what_is_no_queue_is_no_transport() -> None:
+    with pytest.raises(ValueError, match=r"queue=3: must have open\(\), as SqliteQueue\(path\) does"):
+        QueueTransport(3)  # type: ignore[arg-type]  # as users may
+
+
+def test_a_transport_into_a_queue_reads_like_its_queue(path: Path) -> None:
+    queue = SqliteQueue(path)
+    assert repr(QueueTransport(queue)) == f"QueueTransport({queue!r})"
+
+
+def test_closing_a_queue_whose_file_was_never_opened_makes_none(path: Path) -> None:
+    queue = SqliteQueue(path).open()
+    with pytest.raises(ValueError, match="most"):
+        queue.receive(0, 60)
+    queue.close()
+    assert not path.exists()

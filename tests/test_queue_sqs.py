@@ -511,6 +511,58 @@ def test_a_call_that_never_ends_is_given_up_in_time(client: Recording) -> None:
     assert third.successful()
 
 
+def test_a_put_that_gets_no_turn_in_time_is_given_up(client: Recording) -> None:
+    client.script["send_message_batch"] = [lambda parameters: gevent.event.Event().wait()] * 2
+    queue = queue_of(client, timeout=0.2)
+    puts = [gevent.spawn(queue.put, [request(f"[{number}]")] * 10) for number in range(3)]
+    gevent.joinall(puts, timeout=5)
+    assert sorted(type(put.exception) for put in puts[:2]) == [QueueUncertain] * 2
+    assert puts[2].successful()
+
+
+def test_of_halves_of_a_call_that_is_too_long_one_may_meet_a_bad_moment(client: Recording) -> None:
+    too_long = client_error("AWS.SimpleQueueService.BatchRequestTooLong")
+    client.script["send_message_batch"] = [too_long, client_error("InternalFailure", 500), None]
+    with pytest.raises(QueuePartial) as caught:
+        queue_of(client).put([request(f"[{number}]") for number in range(4)])
+    assert caught.value.stored == {2, 3}
+
+
+def test_a_call_that_is_refused_for_what_is_in_it_leaves_the_size_of_the_next_alone(client: Recording) -> None:
+    refusal = client_error("InvalidMessageContents")
+    client.script["send_message_batch"] = [refusal, None, refusal]
+    queue = queue_of(client)
+    with pytest.raises(QueueRefused) as caught:
+        queue.put([request("[1]"), request("[2]")])
+    assert list(caught.value.refusals) == [1]
+    client.calls.clear()
+    queue.put([request("x" * 9_000) for _ in range(8)])
+    assert len(client.of("send_message_batch")) == 1
+
+
+def test_a_callback_of_the_hub_is_told_that_it_cannot_wait(client: Recording) -> None:
+    queue = queue_of(client)
+    outcomes: list[BaseException] = []
+
+    def put() -> None:
+        try:
+            queue.ack(["r"])
+        except QueueUnavailable as error:
+            outcomes.append(error)
+
+    gevent.get_hub().loop.run_callback(put)
+    assert "callback of the hub" in str(wait_until(lambda: outcomes)[0])
+    assert client.calls == []
+
+
+def test_a_timeout_of_the_callers_own_comes_out_as_it_is(client: Recording) -> None:
+    client.script["delete_message_batch"] = [lambda parameters: gevent.event.Event().wait()]
+    queue = queue_of(client)
+    with pytest.raises(gevent.Timeout) as caught, gevent.Timeout(0.05) as own:
+        queue.ack(["r"])
+    assert caught.value is own
+
+
 def test_a_client_is_made_off_the_hub_and_once(client: Recording) -> None:
     idents: list[int] = []
 
@@ -619,6 +671,44 @@ def test_what_others_can_receive_is_not_held_any_more() -> None:
     assert leases.held(["held"]) == {}
 
 
+def test_what_was_never_settled_is_forgotten_when_nobody_can_hold_it_any_more(
+    client: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gevent_dispatcher.queues.sqs import _open
+
+    queue = queue_of(client)
+    (receipt,) = received(client, queue, 5)
+    begin = _open.monotonic()
+    monkeypatch.setattr(_open, "monotonic", lambda: begin + 43_000)
+    assert received(client, queue) == []
+    queue.release([receipt], 30.0)
+    assert visibilities(client) == [30], "how often it had come is not known any more"
+
+
+def test_the_lease_of_what_is_not_known_can_be_extended(client: Recording) -> None:
+    queue = queue_of(client)
+    assert queue.extend(["unknown"], 60) == []
+    assert visibilities(client) == [60]
+
+
+UNREADABLE = {"Body": "no message", "MessageId": "id", "ReceiptHandle": "r", "Attributes": {}}
+
+
+@pytest.mark.parametrize("settings", [{}, {"dead_letter_url": DEAD}])
+def test_what_cannot_be_read_and_cannot_be_moved_either_is_said_once(
+    client: Recording, caplog: pytest.LogCaptureFixture, settings: dict[str, Any]
+) -> None:
+    queue = queue_of(client, **settings)
+    away = client_error("InternalFailure", 500)
+    operation = "send_message_batch" if settings else "change_message_visibility_batch"
+    for _ in range(2):
+        client.script["receive_message"] = [{"Messages": [UNREADABLE]}]
+        client.script[operation] = [away]
+        assert queue.receive(10, 60) == []
+    assert caplog.text.count("what cannot be read stays where it is for now (QueueUnavailable: ") == 1
+    assert caplog.text.count("1 messages cannot be read") == 1
+
+
 def test_a_heartbeat_and_a_lease_are_whole_seconds(client: Recording) -> None:
     queue = queue_of(client)
     receipts = received(client, queue, 1)
@@ -666,6 +756,35 @@ def test_what_has_been_moved_is_not_moved_again_when_its_deletion_failed(client:
     assert work() in ([], True)
     assert len(texts_sent(client)) == sent
     assert len(client.of("delete_message_batch")) == 2
+
+
+def letters(*names: str, **attributes: str) -> dict[str, Any]:
+    given = {name: {"DataType": "Number", "StringValue": value} for name, value in attributes.items()}
+    body = encode(request())
+    shown = [{"Body": body, "MessageId": name, "ReceiptHandle": name, "MessageAttributes": given} for name in names]
+    return {"Messages": shown}
+
+
+def test_numbers_of_a_dead_letter_that_are_none_are_made_up_for(client: Recording) -> None:
+    queue = queue_of(client, dead_letter_url=DEAD)
+    client.script["receive_message"] = [letters("a", died_at="yesterday"), {}]
+    (letter,) = queue.dead(10)
+    assert letter.died_at == 0.0
+
+
+def test_no_more_dead_letters_are_looked_at_than_were_asked_for(client: Recording) -> None:
+    queue = queue_of(client, dead_letter_url=DEAD)
+    client.script["receive_message"] = [letters("a"), letters("a", "b"), letters("c")]
+    assert [letter.id for letter in queue.dead(1)] == ["a"]
+    assert len(client.of("receive_message")) == 1
+
+
+def test_of_dead_letters_only_those_that_were_named_are_requeued(client: Recording) -> None:
+    queue = queue_of(client, dead_letter_url=DEAD)
+    client.script["receive_message"] = [letters("a"), letters("b"), letters("c")]
+    assert queue.requeue(["b"]) == 1
+    assert len(texts_sent(client)) == 1
+    assert len(client.of("receive_message")) == 2
 
 
 def test_what_the_dead_letters_do_not_take_is_not_deleted(client: Recording) -> None:
@@ -824,3 +943,33 @@ print(queue.status().waiting)
 
 
 logging.getLogger("botocore").setLevel(logging.WARNING)
+
+
+FAILING = """
+import sys
+import gevent
+from gevent import monkey
+from gevent_dispatcher.queues import QueueUnavailable
+from gevent_dispatcher.queues.sqs import SqsQueue
+gevent.sleep(0)
+queue = SqsQueue(sys.argv[1], region="eu-west-1").open()
+for _ in range(2):
+    try:
+        queue.status()
+    except QueueUnavailable as error:
+        print(error)
+    monkey.get_original("_thread", "stack_size")(1 << 46)  # more than there is address space for
+    gevent.get_hub().threadpool.kill()
+another = SqsQueue(sys.argv[1], region="eu-west-1").open()
+try:
+    another.status()
+except QueueUnavailable as error:
+    print(error)
+"""
+
+
+def test_in_a_process_that_is_not_patched_an_error_and_the_want_of_a_thread_are_told_alike() -> None:
+    said = in_a_process(FAILING, "http://127.0.0.1:1/123456789012/events").splitlines()
+    assert len(said) == 3
+    assert len(set(said)) == 1
+    assert "cannot be reached" in said[0]

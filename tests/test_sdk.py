@@ -180,6 +180,13 @@ def test_what_fails_again_is_counted_and_said_at_the_end(
     ]
 
 
+def test_the_same_failure_is_said_once_a_minute(user_event: UserEvent, caplog: pytest.LogCaptureFixture) -> None:
+    processor = GeventEventProcessor(Broken(), logger=logging.getLogger("mine"))
+    for _ in range(3):
+        processor.process(user_event)
+    assert len([record for record in caplog.records if record.name == "mine" and record.levelname == "ERROR"]) == 1
+
+
 def test_failures_go_to_the_logger_that_was_given(user_event: UserEvent, caplog: pytest.LogCaptureFixture) -> None:
     GeventEventProcessor(Broken(), logger=logging.getLogger("application")).process(user_event)
 

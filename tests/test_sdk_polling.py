@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any, Iterator
 
 import pytest
-from optimizely.config_manager import PollingConfigManager, StaticConfigManager
+from optimizely.config_manager import AuthDatafilePollingConfigManager, PollingConfigManager, StaticConfigManager
 from optimizely.exceptions import InvalidInputException
 from optimizely.helpers.enums import NotificationTypes
 from optimizely.notification_center import NotificationCenter
@@ -19,6 +20,7 @@ from gevent_dispatcher.sdk import (
 )
 from tests.hostile import refusing_port
 from tests.test_sdk_forks import DatafileServer
+from tests.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +51,39 @@ def test_a_client_with_an_sdk_key_polls(monkeypatch: pytest.MonkeyPatch, server:
     assert config is not None
     assert config.revision == "1"
     client.config_manager.stop()
+
+
+def test_a_client_with_an_access_token_polls_with_it(monkeypatch: pytest.MonkeyPatch, server: DatafileServer) -> None:
+    template = server.url + "/{sdk_key}.json"
+    monkeypatch.setattr(AuthDatafilePollingConfigManager, "DATAFILE_URL_TEMPLATE", template)
+    client = create_client(sdk_key="key", datafile_access_token="token")
+
+    assert isinstance(client.config_manager, GeventAuthDatafilePollingConfigManager)
+    assert client.get_optimizely_config().revision == "1"
+    client.config_manager.stop()
+
+
+def test_polling_goes_on_after_a_datafile_that_could_not_be_had(nowhere: str) -> None:
+    manager = GeventPollingConfigManager(sdk_key="key", url=nowhere, update_interval=1, blocking_timeout=0.3)
+
+    assert manager.get_config() is None
+    assert manager.is_running
+    manager.stop()
+
+
+def test_polling_that_fails_ends_and_says_so(
+    nowhere: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Failing(GeventPollingConfigManager):
+        def fetch_datafile(self) -> None:
+            raise ZeroDivisionError("no datafile today")
+
+    manager = Failing(sdk_key="key", url=nowhere, logger=logging.getLogger("failing"))
+
+    assert manager.get_config() is None
+    wait_until(lambda: not manager.is_running)
+    assert "Polling for the datafile has failed and ends. Error: no datafile today" in caplog.text
+    wait_until(lambda: "ZeroDivisionError" in capfd.readouterr().err)  # gevent says so
 
 
 def test_a_datafile_that_is_given_serves_at_once(nowhere: str, server: DatafileServer) -> None:

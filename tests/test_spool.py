@@ -6,10 +6,11 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from gevent_dispatcher import (
     Consumer,
@@ -18,7 +19,9 @@ from gevent_dispatcher import (
     Outcome,
     QueueTransport,
     SqliteQueue,
+    _spool,
 )
+from gevent_dispatcher.queues import QueueRefused, QueueUnavailable, QueueUnusable, Refusal
 from tests.dispatchers import Maker, assert_balanced, dispatch, making
 from tests.events import log_event, names, visitor
 from tests.hostile import HostileServer, refusing_port
@@ -278,3 +281,101 @@ def test_a_fork_while_the_spool_is_delivered_doubles_nothing(mood: Mood, server:
     wait_until(lambda: len(server.accepted) == len(everyone) + 1)
     delivered_later.close(5)
     assert dict(server.accepted) == dict.fromkeys([*everyone, "later"], 1)
+
+
+# -- a spool that is a queue of the user's own -------------------------------------------------------------------------
+
+
+class Own:
+    """Takes everything; a recipe and an opened queue in one."""
+
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+
+    def open(self) -> Own:
+        return self
+
+    def put(self, requests: Sequence[Any]) -> None:
+        self.requests += requests
+
+    def receive(self, most: int, lease: float) -> list[Any]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+class Choosy(Own):
+    def put(self, requests: Sequence[Any]) -> None:
+        self.requests += requests[1:]
+        raise QueueRefused({0: Refusal(413, "it is too large here")})
+
+
+def test_what_a_spool_refuses_is_counted_with_why(make: Maker) -> None:
+    told: list[Delivery] = []
+    with refusing_port() as port:
+        dispatcher = make(spool=Choosy(), batch_size=1, on_delivery=told.append)
+        dispatch(dispatcher, f"http://127.0.0.1:{port}/", names(3))
+        dispatcher.close(1)
+    stats = dispatcher.stats()
+    assert (stats.spooled, stats.dropped["too_large"]) == (2, 1)
+    wait_until(lambda: len(told) == 3)
+    assert "it is too large here" in {str(each.answer.error) for each in told if each.answer}
+
+
+class Away(Own):
+    def put(self, requests: Sequence[Any]) -> None:
+        raise QueueUnavailable("away")
+
+
+def test_what_expires_while_the_spool_is_away_is_dropped_without_asking_it(make: Maker) -> None:
+    with refusing_port() as port:
+        dispatcher = make(spool=Away(), delivery_timeout=0.1)
+        for number in (1, 2):
+            dispatch(dispatcher, f"http://127.0.0.1:{port}/", ["v"])
+            wait_until(lambda number=number: dispatcher.stats().dropped["expired"] == number)  # type: ignore[misc]
+
+
+class Slow(Own):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = Event()
+
+    def put(self, requests: Sequence[Any]) -> None:
+        self.gate.wait()
+        super().put(requests)
+
+
+def test_what_is_being_stored_at_the_end_is_waited_for(make: Maker) -> None:
+    slow = Slow()
+    with refusing_port() as port:
+        dispatcher = make(spool=slow, buffer_events=10, batch_size=1)
+        dispatch(dispatcher, f"http://127.0.0.1:{port}/", names(9))
+        closing = gevent.spawn(dispatcher.close, 4)
+        gevent.sleep(0.1)
+        slow.gate.set()
+        closing.join()
+    assert dispatcher.stats().spooled == len(slow.requests) == 9
+
+
+class Unreadable(Own):
+    asked = 0
+
+    def receive(self, most: int, lease: float) -> list[Any]:
+        self.asked += 1
+        raise QueueUnusable("of somebody else")
+
+
+def test_a_spool_that_cannot_be_read_is_said_once(
+    server: PickyServer, make: Maker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_spool, "_INTERVAL", 0.01)
+    unreadable = Unreadable()
+    dispatcher = make(spool=unreadable, flush_interval=0)
+
+    def asked_again() -> bool:
+        dispatch(dispatcher, server.url, ["v"])
+        return unreadable.asked >= 3
+
+    wait_until(asked_again)
+    assert caplog.text.count("cannot read the spool (QueueUnusable: of somebody else)") == 1

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from gevent_dispatcher import GeventEventDispatcher
+from gevent_dispatcher import GeventEventDispatcher, Health
 from gevent_dispatcher.testing import RecordingDispatcher
+from gevent_dispatcher.testing._wanted import ANY
 from tests.events import LogEvent, log_event, params, visitor
 
 pytest.importorskip("optimizely")
@@ -333,3 +334,11 @@ def test_what_does_not_come_is_waited_for_no_longer_than_was_said(recorder: Reco
     threading.Timer(0.02, recorder.dispatch_event, [log_event(URL, visitor("late"))]).start()
     recorder.assert_tracked("purchase", visitor="late", timeout=10)
     assert said(recorder.assert_tracked, "purchase", times=2, timeout=0.01).startswith("1 came, 2 expected")
+
+
+def test_nothing_is_ever_pending() -> None:
+    assert RecordingDispatcher().health() == Health()
+
+
+def test_a_field_of_which_nothing_is_asked_reads_like_its_name() -> None:
+    assert repr(ANY) == "ANY"

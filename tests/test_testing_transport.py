@@ -112,3 +112,9 @@ def test_a_callable_that_returns_no_step_is_said(caplog: pytest.LogCaptureFixtur
     assert stats.delivered == 1
     assert "the transport raised" in caplog.text
     assert "ValueError" in caplog.text
+
+
+def test_it_reads_without_what_was_sent() -> None:
+    transport = FakeTransport()
+    delivered(transport)
+    assert repr(transport) == "<FakeTransport, 1 requests>"
