@@ -162,8 +162,6 @@ class Senders:
             self._tellers.add(self._teller)
 
     def _expire(self, now: float) -> list[End]:
-        if self._ended:
-            return []
         if self._teller in self._tellers:  # what the hook has not heard of would be in no bound
             self._buffer.put_off_expiry(now)
             return []

@@ -58,11 +58,6 @@ class Ledger:
             self._open.add(connection)
             self._connections += 1
 
-    @property
-    def events(self) -> int:
-        """How many came."""
-        return self._events
-
     def invalid(self) -> None:
         """Count a request that is not as it should be."""
         self._invalid += 1
