@@ -10,6 +10,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Iterator, NamedTuple, Sequence
 
@@ -76,10 +77,12 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         1 when anything failed, else 0.
     """
-    parser = argparse.ArgumentParser("python -m tests", description=__doc__)
+    parser = argparse.ArgumentParser("python -m tests", description=__doc__, allow_abbrev=False)
     parser.add_argument("--part", type=_part, default=(1, 1), metavar="N/M", help="the Nth of M parts, about as long")
     parser.add_argument("--coverage", action="store_true", help="and which lines and branches of the package were run")
     chosen, options = parser.parse_known_args(arguments)
+    if chosen.coverage and find_spec("coverage") is None:
+        parser.error("--coverage: coverage is not installed: pip install coverage")
     number, count = chosen.part
     names = portions([path.stem for path in _HERE.glob("test_*.py")], count)[number - 1]
     if not chosen.coverage:

@@ -242,6 +242,30 @@ def test_ctrl_c_ends_a_command_without_a_traceback(
         assert "Traceback" not in program.output()
 
 
+IMPATIENT = """
+import os, signal, sys
+import gevent
+from gevent_dispatcher.commands._signals import interruptible
+
+def work():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        gevent.sleep(30)
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
+        gevent.sleep(0.05)
+        print("cleaned up")
+
+sys.exit(interruptible(work))
+"""
+
+
+def test_a_second_signal_does_not_interrupt_the_cleaning_up() -> None:
+    command = [sys.executable, "-c", IMPATIENT]
+    done = subprocess.run(command, env=environ(), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGTERM, "cleaned up\n", "")
+
+
 INTERRUPTED = """
 import sys
 

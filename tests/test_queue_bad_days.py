@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Callable
@@ -301,6 +302,20 @@ print(attempt(lambda: queue.put([request()])))
 def test_a_place_that_takes_no_file_is_said() -> None:
     queue = SqliteQueue("/sys/kernel/queue.db").open()
     with pytest.raises(QueueUnavailable, match=r"/sys/kernel/queue\.db cannot be made: "):
+        queue.put([request()])
+    queue.close()
+
+
+def test_what_was_done_in_a_file_that_is_taken_away_meanwhile_is_uncertain(path: Path) -> None:
+    fill(path, 1)
+
+    def clock() -> float:
+        """Asked within the transaction."""
+        path.unlink(missing_ok=True)
+        return time.time()
+
+    queue = SqliteQueue(path, create=False, clock=clock).open()
+    with pytest.raises(QueueUncertain, match="there is no queue at"):
         queue.put([request()])
     queue.close()
 

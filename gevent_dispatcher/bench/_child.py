@@ -91,6 +91,6 @@ def _dispatch_all(dispatch: Dispatch, events: Sequence[Event], deadline: float) 
     return times
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no branch  # a program, imported by nobody
     signal.alarm(int(sys.argv[5]))  # whoever started it may have been killed
     print(json.dumps(measure(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))))

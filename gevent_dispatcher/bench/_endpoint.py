@@ -65,7 +65,7 @@ def _length(reader: Any) -> int:
     return length
 
 
-def main(delay: float, life: int) -> None:
+def main(delay: float, life: int) -> None:  # pragma: no cover  # its process is killed when a run has ended
     """Serve until the end of its life: whoever started it may have been killed."""
     signal.alarm(life)
     server = StreamServer(("127.0.0.1", 0), Endpoint(delay).serve, backlog=1_024)
@@ -74,5 +74,5 @@ def main(delay: float, life: int) -> None:
     server.serve_forever()
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover  # as above
     main(float(sys.argv[1]), int(sys.argv[2]))

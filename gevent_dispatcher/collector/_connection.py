@@ -28,7 +28,7 @@ class Connection:
 
     def is_gone(self) -> bool:
         """Whether the client has ended it, as far as the kernel knows; it does not wait."""
-        if _poll is None:
+        if _poll is None:  # pragma: no cover  # where the system has no poll, as Windows
             return False
         poll = _poll()
         poll.register(self._socket.fileno(), _GONE)  # that it was closed or broken is told in any case

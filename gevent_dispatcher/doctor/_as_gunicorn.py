@@ -81,5 +81,5 @@ def _end(code: int) -> NoReturn:
     os._exit(code)
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no branch  # a program, imported by nobody
     main(sys.argv[1], sys.argv[2:])

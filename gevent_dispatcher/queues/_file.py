@@ -163,7 +163,7 @@ def _settle(connection: sqlite3.Connection, path: str) -> None:
     version = _look_up_version(connection, path)
     _check_whole(connection, path)
     mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-    if mode != "wal":
+    if mode != "wal":  # pragma: no cover  # a file system without shared memory
         raise QueueUnusable(f"{path} cannot have a write-ahead log there: its journal stays {mode!r}")
     for setting in _settings():
         connection.execute(setting)

@@ -129,7 +129,7 @@ class Store:
             if isinstance(explained, QueueUnavailable):
                 self.close()
                 raise QueueUncertain(str(explained)) from error
-            raise
+            raise  # pragma: no cover  # a disk that is full at this very moment
 
 
 def _retry(job: Job, work: Callable[[], Any], path: str) -> Any:
@@ -139,7 +139,7 @@ def _retry(job: Job, work: Callable[[], Any], path: str) -> Any:
             return work()
         except sqlite3.OperationalError as error:
             if not _file.is_busy(error):
-                raise
+                raise  # pragma: no cover  # tried by a user who may not write, in a program that is not measured
             if not job.has_time_for(_file.BUSY_SECONDS):
                 raise QueueUnavailable(f"{path} is locked by another process") from error
         job.breathe()

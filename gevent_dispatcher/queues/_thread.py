@@ -80,7 +80,7 @@ class Worker:
             raise QueueUnavailable("the queue is closed")
         check_that_the_caller_may_wait()
         thread = self._thread()
-        if thread is None:
+        if thread is None:  # pragma: no cover  # from Python 3.12 on
             return self._in_place(work)
         return thread.do(work, self._timeout)  # type: ignore[no-any-return]  # it goes through the thread's queue
 
@@ -97,7 +97,7 @@ class Worker:
         if thread is None:
             mine = _Thread(self._make_session)
             thread = self._threads.setdefault(pid, mine)
-            if thread is mine and not self._started(mine, pid):
+            if thread is mine and not self._started(mine, pid):  # pragma: no cover  # from Python 3.12 on
                 return None
         return thread
 
@@ -110,7 +110,7 @@ class Worker:
                 del self._threads[pid]
         return is_started
 
-    def _in_place(self, work: Work[T]) -> T:
+    def _in_place(self, work: Work[T]) -> T:  # pragma: no cover  # from Python 3.12 on
         """At the end of the interpreter no thread can be had, and nobody is left to be held up."""
         session = self._make_session()
         try:
@@ -139,7 +139,7 @@ class _Thread:
             start_new_thread(self._live, ())
         except RuntimeError as error:
             _guards.remove(self._guard)
-            if "shutdown" in str(error):  # Python 3.12 and later
+            if "shutdown" in str(error):  # pragma: no cover  # from Python 3.12 on
                 return False
             raise QueueUnavailable("no thread can be had") from error
         return True

@@ -73,7 +73,7 @@ def create_client(*args: Any, **kwargs: Any) -> Optimizely:
     given["event_dispatcher"] = processor.event_dispatcher
     given["notification_center"] = processor.notification_center
     given["event_processor"] = processor
-    if _HAS_ODP:
+    if _HAS_ODP:  # pragma: no branch  # the SDK before 5
         given["settings"] = _with_odp(given.get("settings"), processor.logger)
     if given.get("sdk_key") and not given.get("config_manager"):
         return _polling_client(given, processor)
