@@ -130,15 +130,18 @@ def test_the_garbage_collector_may_call_in_the_middle_of_anything(
             came.append(finalizer(dispatcher))
 
     before = gc.get_threshold()
+    gc.freeze()  # what is there already need not be looked at each time
     gc.callbacks.append(collected)
-    gc.set_threshold(1)
     try:
         for number in range(200):
-            dispatcher.dispatch_event(log_event(f"{URL}/{number}"))
+            event = log_event(f"{URL}/{number}")
+            gc.set_threshold(1)
+            dispatcher.dispatch_event(event)
+            gc.set_threshold(*before)
             gevent.sleep(0)
     finally:
-        gc.set_threshold(*before)
         gc.callbacks.remove(collected)
+        gc.unfreeze()
     assert len(came) > 200
     assert balance(dispatcher) == 0
     assert dispatcher.close(5)

@@ -512,12 +512,13 @@ def test_a_call_that_never_ends_is_given_up_in_time(client: Recording) -> None:
 
 
 def test_a_put_that_gets_no_turn_in_time_is_given_up(client: Recording) -> None:
-    client.script["send_message_batch"] = [lambda parameters: gevent.event.Event().wait()] * 2
-    queue = queue_of(client, timeout=0.2)
-    puts = [gevent.spawn(queue.put, [request(f"[{number}]")] * 10) for number in range(3)]
+    client.script["send_message_batch"] = [lambda parameters: gevent.event.Event().wait()] * 20
+    queue = queue_of(client, timeout=0.1)
+    puts = [gevent.spawn(queue.put, [request(f"[{number}]")] * 10) for number in range(12)]
     gevent.joinall(puts, timeout=5)
-    assert sorted(type(put.exception) for put in puts[:2]) == [QueueUncertain] * 2
-    assert puts[2].successful()
+    assert [type(put.exception) for put in puts[:2]] == [QueueUncertain] * 2
+    assert type(puts[-1].exception) is QueueUnavailable
+    assert "no room for another call to SQS" in str(puts[-1].exception)
 
 
 def test_of_halves_of_a_call_that_is_too_long_one_may_meet_a_bad_moment(client: Recording) -> None:

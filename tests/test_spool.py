@@ -320,7 +320,7 @@ def test_what_a_spool_refuses_is_counted_with_why(make: Maker) -> None:
     stats = dispatcher.stats()
     assert (stats.spooled, stats.dropped["too_large"]) == (2, 1)
     wait_until(lambda: len(told) == 3)
-    assert "it is too large here" in {str(each.answer.error) for each in told if each.answer}
+    assert [(each.reason, each.status) for each in told if each.reason] == [("too_large", 413)]
 
 
 class Away(Own):
