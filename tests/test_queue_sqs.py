@@ -92,6 +92,12 @@ def test_a_large_request_is_taken_apart_between_visitors_which_stay_as_they_are(
         assert any(size_of(encode(several(each))) > most for each in visitors)
 
 
+def test_what_is_not_of_the_sdks_shape_cannot_be_taken_apart() -> None:
+    refusal = texts_of(request("x" * 2_000, events=2), 900)
+    assert not isinstance(refusal, list)
+    assert refusal.status == 413
+
+
 def test_a_single_event_is_never_taken_apart() -> None:
     one = request(b'{"visitors":[' + b",".join([b'{"id":"abc"}'] * 300) + b"]}", events=1)
     refusal = texts_of(one, 2_000)

@@ -299,14 +299,6 @@ def test_where_the_system_has_no_thread_to_give_that_is_said(disk: Disk) -> None
     worker.close()
 
 
-def test_a_thread_that_is_never_idle_leaves_collecting_to_its_callers(worker: Worker) -> None:
-    def work(*_: object) -> list[list[object]]:
-        return [[] for _ in range(20 * gc.get_threshold()[0] + 1_000)]
-
-    kept = worker.call(work)
-    assert gc.get_count()[0] < len(kept)
-
-
 def test_what_the_work_raises_reaches_the_caller_and_prints_nothing(
     worker: Worker, capfd: pytest.CaptureFixture[str]
 ) -> None:
