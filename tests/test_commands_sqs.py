@@ -18,7 +18,7 @@ from tests.commands import QUICK, request, run, start
 from tests.events import names
 from tests.lifetimes._processes import ROOT, Program
 from tests.picky import Gate, PickyServer
-from tests.sqs import Moto
+from tests.sqs import REGION, Moto
 from tests.waiting import wait_until
 
 # Messages that a worker of the crash holds at most, and for how long when it is killed, in seconds.
