@@ -126,7 +126,7 @@ class _GeventConnection:
         if not _IS_FIRST:  # which has done it
             self.sock.settimeout(self.timeout)  # type: ignore[attr-defined]  # a mixin
         first = self._first_bytes()
-        status = plain_status(first)
+        status = plain_status(first) if len(first) < _FIRST else None  # else TLS may hold more where poll sees none
         response = Plain(status) if status is not None else self._patiently(first)
         self.exchanges += 1
         return response

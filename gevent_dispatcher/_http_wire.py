@@ -19,6 +19,7 @@ _PLAIN = re.compile(rb"HTTP/1\.1 (2[0-9][0-9])(?: [^\r\n\0]*)?\r\n((?:%b:[^\r\n\
 _TELLING = re.compile(rb"^(connection|content-length|transfer-encoding):([^\r]*)\r$", re.I | re.M)
 _LENGTH = re.compile(rb"[0-9]{1,6}\Z")
 _NO_CONTENT = b"204"
+_PARTS = re.compile("[\0- \x7f]")
 
 
 def authority(origin: Origin) -> str:
@@ -46,12 +47,21 @@ def request_head(verb: str, target: str, headers: Mapping[str, str], length: int
         target: a path with its query, or a whole url for a proxy.
         headers: all but those of framing; Host is among them.
         length: of the body, in bytes; None for a request that has none.
+
+    Raises:
+        ValueError: what it is made of would end a line, or part the first one elsewhere. The door lets no such event
+            in; a request may have been put together by hand.
     """
+    if _PARTS.search(verb + target):
+        raise ValueError("a verb or target with a blank or control character in it")
     lines = [f"{verb} {target} HTTP/1.1"]
     lines.extend(f"{name}: {value}" for name, value in headers.items() if name.lower() not in FRAMING)
     if length is not None:
         lines.append(f"Content-Length: {length}")
-    return "\r\n".join((*lines, "", "")).encode("latin-1")
+    head = "\r\n".join((*lines, "", "")).encode("latin-1")
+    if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1:
+        raise ValueError("a header with a line break in it")
+    return head
 
 
 def plain_status(data: bytes) -> int | None:

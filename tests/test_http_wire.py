@@ -77,6 +77,26 @@ def test_nobody_else_says_where_a_body_ends() -> None:
 
 
 @pytest.mark.parametrize(
+    ("verb", "target", "headers"),
+    [
+        ("POST", "/ HTTP/1.1\r\nA: b", {}),
+        ("POST", "/a b", {}),
+        ("GET /", "/", {}),
+        ("POST", "/", {"A": "b\r\nC: d"}),
+        ("POST", "/", {"A": "b\nC: d"}),
+        ("POST", "/", {"A": "b\rC: d"}),
+        ("POST", "/", {"A: b\r\nC": "d"}),
+        ("POST", "/\xfc\u20ac", {}),
+    ],
+)
+def test_a_request_that_was_put_together_by_hand_injects_nothing(
+    verb: str, target: str, headers: Mapping[str, str]
+) -> None:
+    with pytest.raises(ValueError, match=r"in it|latin-1"):
+        request_head(verb, target, headers, 2)
+
+
+@pytest.mark.parametrize(
     ("origin", "expected"),
     [
         (Origin("http", "a.example", 80), "a.example"),
