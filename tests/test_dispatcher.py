@@ -517,7 +517,7 @@ def test_an_event_that_passed_the_door_before_the_end_is_counted(make: Maker) ->
     for dispatcher in (at_home, elsewhere):
         dispatcher.close(5)
         wait_until(lambda dispatcher=dispatcher: dispatcher.stats().dispatched == 2)  # type: ignore[misc]
-        assert balance(dispatcher) == 0
+        assert balance(dispatcher.stats()) == 0
         assert dispatcher.stats().pending == 0
 
 

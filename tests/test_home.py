@@ -11,8 +11,9 @@ from gevent import monkey
 from gevent_dispatcher import GeventEventDispatcher, _engine
 from gevent_dispatcher._home import Home, Unreachable, find_home
 from gevent_dispatcher.testing import FakeTransport
+from tests.dispatchers import balance
 from tests.events import log_event
-from tests.test_dispatcher import URL, balance
+from tests.test_dispatcher import URL
 
 allocate_lock = monkey.get_original("_thread", "allocate_lock")
 start_new_thread = monkey.get_original("_thread", "start_new_thread")
@@ -64,4 +65,4 @@ def test_the_accounts_are_read_and_a_flush_fails_while_the_home_stands_still(mon
     assert while_the_hub_stands_still(dispatcher.health).pending_events == 1
     assert while_the_hub_stands_still(lambda: dispatcher.flush(0.01)) is False
     dispatcher.close()
-    assert balance(dispatcher) == 0
+    assert balance(dispatcher.stats()) == 0

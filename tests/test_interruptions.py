@@ -143,6 +143,6 @@ def test_the_garbage_collector_may_call_in_the_middle_of_anything(
         gc.callbacks.remove(collected)
         gc.unfreeze()
     assert len(came) > 200
-    assert balance(dispatcher) == 0
+    assert balance(dispatcher.stats()) == 0
     assert dispatcher.close(5)
     assert dispatcher.stats().delivered == 201
