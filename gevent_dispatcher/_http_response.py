@@ -133,6 +133,7 @@ class Plain(Answered):
 
     headers: Mapping[str, str] = {}
     msg = HTTPMessage()
+    version = 11  # pools of urllib3 2.2 log it
     length = length_remaining = 0
 
     def __init__(self, status: int) -> None:

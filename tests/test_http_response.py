@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gevent_dispatcher._http_response import Unusable, read_headers
+from gevent_dispatcher._http_response import Plain, Unusable, read_headers
 
 _TOKEN = string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~"
 _TEXT = st.characters(min_codepoint=0, max_codepoint=255, blacklist_characters="\r\n\x00")
@@ -54,3 +54,10 @@ def test_too_much_of_it(head: bytes) -> None:
 def test_as_much_as_http_client_takes() -> None:
     head = b"A: 1\r\n" * 99 + b"B: " + b"x" * 60_000 + b"\r\n\r\n"
     assert len(read_headers(io.BytesIO(head)).items()) == 100
+
+
+def test_a_plain_answer_has_what_pools_of_each_version_of_urllib3_ask_of_it() -> None:
+    plain = Plain(204)
+    assert (plain.status, plain.length_remaining, plain.headers.get("Retry-After")) == (204, 0, None)
+    assert (plain.version, plain.version_string) == (11, "HTTP/1.1")  # 2.2, and later
+    assert (plain.length, plain.msg.items(), plain.getheader("Retry-After")) == (0, [], None)  # 1.26
