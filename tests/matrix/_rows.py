@@ -87,7 +87,8 @@ class Impossible:
 ROWS = (
     Row("3.8", "legacy", "21.12.0", "1.26.20", "3.10.0", "1.1.4", "19.9.0", _LEGACY, is_quick=True),
     Row("3.8", "between", "22.10.2", "1.26.20", "4.1.1", "2.0.3", "20.1.0", _OLD),
-    Row("3.8", "newest", NEWEST, NEWEST, "5.4.0", NEWEST, NEWEST),
+    # With urllib3 2.2, whose pools ask other things of an answer than those before and after it.
+    Row("3.8", "newest", NEWEST, NEWEST, "5.4.0", NEWEST, NEWEST, is_quick=True),
     Row("3.9", "oldest", "21.12.0", "1.26.0", "4.1.1", "1.1.4", "20.0.4", _LEGACY, _UNCLOSED),
     Row("3.9", "newest", NEWEST, NEWEST, NEWEST, NEWEST, NEWEST),
     Row("3.10", "oldest", "21.12.0", "1.26.20", "3.10.0", "2.0.3", "20.1.0", _OLD),
