@@ -115,9 +115,9 @@ class Ticket:
             self.left.append(end.batch.request())
 
     def note_left(self, batches: Sequence[Batch]) -> None:
-        """Write down what is still pending when time is up."""
+        """Write down what is still pending when time is up; where that is nothing, all that is left is under way."""
         self.left.extend(batch.request() for batch in batches)
-        self.is_untried = not any(batch.attempts for batch in batches)
+        self.is_untried = bool(batches) and not any(batch.attempts for batch in batches)
 
     def note_unsent(self) -> None:
         """Write down that nothing of it was ever sent."""

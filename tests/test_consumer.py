@@ -324,6 +324,26 @@ def test_a_message_that_is_held_too_long_is_given_back(queue: OpenQueue, run: Ru
     assert (status.delayed, status.leased, status.dead) == (1, 0, 0)
 
 
+def test_what_fails_during_a_stop_when_its_time_is_up_is_not_received_again_at_once(
+    queue: OpenQueue, run: Runner
+) -> None:
+    answer_now = gevent.event.Event()
+
+    def answer(visitors: list[str]) -> int:
+        answer_now.wait(30)
+        return 503
+
+    with PickyServer(answer) as server:
+        queue.put(requests(server.url, ["v"]))
+        consumer = run(server.url, hold_timeout=1, release_delay=600)
+        wait_until(lambda: consumer.stats().requests == 1)
+        consumer.stop(30)
+        wait_until(lambda: extended(queue, 1.2))
+        answer_now.set()
+        wait_until(lambda: consumer.stats().released == 1)
+    assert (queue.status().waiting, queue.status().delayed) == (0, 1)
+
+
 def test_it_runs_until_the_queue_is_empty(queue: OpenQueue, recipe: SqliteQueue) -> None:
     with PickyServer(lambda visitors: 204) as server:
         queue.put(requests(server.url, *[[name] for name in names(25)]))
