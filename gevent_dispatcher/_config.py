@@ -1,7 +1,7 @@
-"""Settings: two frozen dataclasses, checked on construction.
+"""Settings: three frozen dataclasses, checked on construction.
 
-`Config` holds what the dispatcher decides, `HttpConfig` what `HttpTransport` needs to talk HTTP. Times are seconds,
-sizes are bytes, counts are events unless the name says otherwise.
+`Config` holds what the dispatcher decides, `ConsumerConfig` what a consumer does, and `HttpConfig` what `HttpTransport`
+needs to talk HTTP. Times are seconds, sizes are bytes, counts are events unless the name says otherwise.
 """
 
 from __future__ import annotations

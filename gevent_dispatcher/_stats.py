@@ -31,8 +31,8 @@ class Delivery:
     """One settled request, as `on_delivery` receives it.
 
     Attributes:
-        outcome: delivered or dropped.
-        reason: why it was dropped; "" when it was delivered.
+        outcome: delivered, spooled or dropped.
+        reason: why it was dropped; "" when it was not.
         origin: scheme, host and port, without path or query.
         events: how many events the request held.
         status: the last HTTP status, None when there was no answer.

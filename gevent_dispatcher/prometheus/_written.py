@@ -74,7 +74,7 @@ class _Source:
     """One source, and what of it is in this process's files; an observer.
 
     Args:
-        written: where it is written.
+        shared: where it is written, with those of its kind.
         name: tells it apart.
         read: gives its values.
     """
