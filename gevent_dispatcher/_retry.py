@@ -89,7 +89,7 @@ class Wait(NamedTuple):
 
 
 def wait(
-    attempts: int,
+    failures: int,
     retry_after: float | None,
     backoff_base: float,
     backoff_max: float,
@@ -98,13 +98,13 @@ def wait(
     """How long to wait before the next attempt: exponential backoff with full jitter, never less than Retry-After.
 
     Args:
-        attempts: how often the batch was sent so far, at least 1.
+        failures: how often in a row the batch has failed, at least 1.
         retry_after: what the endpoint asked for, in seconds, None when it did not.
         backoff_base: upper bound of the first wait, in seconds.
         backoff_max: upper bound of any wait, in seconds.
         chance: `random.uniform` or like it.
     """
-    bound = min(backoff_max, backoff_base * 2.0 ** min(attempts - 1, 60))
+    bound = min(backoff_max, backoff_base * 2.0 ** min(failures - 1, 60))
     jitter = chance(0.0, bound)
     if retry_after is None:
         return Wait(jitter, asked=False)

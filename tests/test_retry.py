@@ -84,19 +84,19 @@ bases = floats(0.001, 100)
 
 @given(st.integers(1, 10_000), st.none() | floats(-1e9, 1e9), bases, bases, st.randoms(use_true_random=False))
 def test_waits_stay_within_their_bounds(
-    attempts: int, retry_after: float | None, base: float, longer: float, chance: random.Random
+    failures: int, retry_after: float | None, base: float, longer: float, chance: random.Random
 ) -> None:
-    pause = wait(attempts, retry_after, base, base + longer, chance.uniform)
+    pause = wait(failures, retry_after, base, base + longer, chance.uniform)
     asked = min(max(retry_after or 0.0, 0.0), LONGEST_RETRY_AFTER)
-    assert asked <= pause.seconds <= asked + min(base + longer, base * 2.0 ** min(attempts - 1, 60))
+    assert asked <= pause.seconds <= asked + min(base + longer, base * 2.0 ** min(failures - 1, 60))
     assert pause.asked == (retry_after is not None)
 
 
-def test_the_bound_doubles_with_each_attempt_up_to_the_maximum() -> None:
+def test_the_bound_doubles_with_each_failure_up_to_the_maximum() -> None:
     def longest(low: float, high: float) -> float:
         return high
 
-    waits = [wait(attempts, None, 0.5, 30.0, longest).seconds for attempts in range(1, 9)]
+    waits = [wait(failures, None, 0.5, 30.0, longest).seconds for failures in range(1, 9)]
     assert waits == [0.5, 1, 2, 4, 8, 16, 30, 30]
 
 
