@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 from gevent_dispatcher.queues._legacy import LegacyFormat
-from gevent_dispatcher.queues._limits import DEFAULT_TIMEOUT
 from gevent_dispatcher.queues._message import Letter, decode
 from gevent_dispatcher.queues._protocol import DeadLetter, QueueError, Refusal
+from gevent_dispatcher.queues.sqs._batch import MOST_ENTRIES
 from gevent_dispatcher.queues.sqs._changes import Changes
 from gevent_dispatcher.queues.sqs._client import Client
 from gevent_dispatcher.queues.sqs._outbox import Outbox, Parcel
-from gevent_dispatcher.queues.sqs._settings import LARGEST_BYTES, PACKED_BYTES, Settings
+from gevent_dispatcher.queues.sqs._settings import DEFAULT_TIMEOUT, LARGEST_BYTES, PACKED_BYTES, Settings
 
 REASON, DIED_AT, PUT_AT, EVENTS, RECEIVED = "Reason", "DiedAt", "PutAt", "Events", "Received"
 
@@ -101,7 +101,7 @@ class Letters:
         """
         seen: set[str] = set()
         while len(seen) < most:
-            found = self._received(min(most - len(seen), 10))
+            found = self._received(min(most - len(seen), MOST_ENTRIES))
             new = [message for message in found if message["MessageId"] not in seen]
             seen.update(message["MessageId"] for message in new)
             if not new:
@@ -148,9 +148,20 @@ class DeadLetters:
     """
 
     def __init__(
-        self, url: str, *, region: str | None = None, client: Any = None, timeout: float = 2 * DEFAULT_TIMEOUT
+        self, url: str, *, region: str | None = None, client: Any = None, timeout: float = DEFAULT_TIMEOUT
     ) -> None:
-        self._settings = Settings(url, None, region, client, PACKED_BYTES, LARGEST_BYTES, 1, timeout, 0, None)
+        self._settings = Settings(
+            queue_url=url,
+            dead_letter_url=None,
+            region=region,
+            client=client,
+            packed_bytes=PACKED_BYTES,
+            largest_bytes=LARGEST_BYTES,
+            polls=1,
+            timeout=timeout,
+            longest_delay=0,
+            legacy=None,
+        )
 
     def open(self) -> OpenDeadLetters:
         """Make what this process needs."""

@@ -7,7 +7,7 @@ from typing import Any
 from gevent_dispatcher.queues._legacy import LegacyFormat
 from gevent_dispatcher.queues._protocol import PollingQueue
 from gevent_dispatcher.queues.sqs._open import OpenSqsQueue
-from gevent_dispatcher.queues.sqs._settings import HEADER_BYTES, LARGEST_BYTES, PACKED_BYTES, Settings
+from gevent_dispatcher.queues.sqs._settings import DEFAULT_TIMEOUT, HEADER_BYTES, LARGEST_BYTES, PACKED_BYTES, Settings
 
 
 class SqsQueue:
@@ -45,7 +45,7 @@ class SqsQueue:
         message_bytes: int = PACKED_BYTES,
         max_message_bytes: int = LARGEST_BYTES,
         polls: int = 4,
-        timeout: float = 10.0,
+        timeout: float = DEFAULT_TIMEOUT,
         longest_delay: float = 3600.0,
         legacy: LegacyFormat | None = None,
     ) -> None:

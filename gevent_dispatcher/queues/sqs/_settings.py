@@ -20,6 +20,8 @@ HEADER_BYTES = 500
 # What a dead letter has besides: its reason and a few numbers.
 ATTRIBUTE_BYTES = 1_024
 
+# A call takes 5 to 20 ms. One that takes longer than this has come to nothing; in seconds.
+DEFAULT_TIMEOUT = 10.0
 # The longest that ReceiveMessage waits (Amazon SQS API Reference), in seconds.
 LONGEST_POLL = 20
 # The longest that a message can be invisible, from its receipt on (Developer Guide, "Visibility timeout"), in seconds.
