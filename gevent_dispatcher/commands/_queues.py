@@ -85,7 +85,7 @@ def queue_of(name: str, options: argparse.Namespace, create: bool = False) -> Qu
         for each in (*given, *legacy):
             options.complain(f"--{each.replace('_', '-')}: is for queues of Amazon SQS, and {name} is a file")
         return SqliteQueue(name, create=create)
-    return checked(options, lambda: _sqs(name, given, _legacy_format(legacy)))  # type: ignore[no-any-return]
+    return checked(options, lambda: _sqs(name, given, _legacy_format(legacy)))  # type: ignore[no-any-return]  # of any kind
 
 
 def _sqs(url: str, settings: dict[str, Any], legacy: LegacyFormat | None) -> Queue:

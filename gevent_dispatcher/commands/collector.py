@@ -12,7 +12,7 @@ from gevent.event import Event
 from gevent_dispatcher.collector import Collector
 from gevent_dispatcher.collector._kept import KEEP, KEEP_BYTES
 from gevent_dispatcher.collector._ledger import KEEP_UUIDS
-from gevent_dispatcher.commands._options import add_command
+from gevent_dispatcher.commands._options import WELL, add_command
 
 if TYPE_CHECKING:
     from gevent_dispatcher.commands._options import Commands
@@ -104,7 +104,7 @@ def _run(options: argparse.Namespace) -> int:
         print(collector.url, flush=True)
         print(f"the page: {collector.base_url}/", flush=True)
         ended.wait()
-    return 0
+    return WELL
 
 
 def _collector(options: argparse.Namespace) -> Collector:
