@@ -61,7 +61,7 @@ class _GeventConnection:
             raise NewConnectionError(self, str(error)) from error  # type: ignore[arg-type]  # a mixin
 
     def _connect(self) -> Any:
-        error: OSError = OSError("the name has no address")
+        error: OSError = OSError(errno.EADDRNOTAVAIL, "the name has no address")
         host, port = self._dns_host, self.port  # type: ignore[attr-defined]  # a mixin
         addresses = self.resolver.resolve(host, port, self._deadline - monotonic())
         for (family, kind, protocol, _, address), seconds in zip(addresses, self._shares(len(addresses))):
