@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Iterator
 
@@ -11,7 +13,7 @@ import pytest
 
 from gevent_dispatcher.commands.queue import _as_table
 from gevent_dispatcher.queues import Status
-from tests.commands import QueueFile, Terminal, request, run
+from tests.commands import QueueFile, Terminal, environ, request, run
 
 URL = "http://127.0.0.1:9/v1/events?token=s3cret"
 
@@ -278,11 +280,6 @@ def test_what_is_wrong_is_said(arguments: list[str], complaint: str, tmp_path: P
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    from tests.commands import environ
-
     with QueueFile(tmp_path / "queue.db") as queue:
         queue.put(URL, "a" * 200_000)  # more than a pipe holds
         queue.bury("too much")

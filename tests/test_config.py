@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
 import typing
 
 import pytest
@@ -108,12 +110,10 @@ def test_the_keywords_that_type_checkers_see_are_the_settings_that_there_are() -
     source = ast_of_typed_dicts()
     assert source["HttpSettings"] == _config.HTTP_NAMES
     assert source["Settings"] == _config.CONFIG_NAMES
+    assert source["ConsumerSettings"] == _config.CONSUMER_NAMES
 
 
 def ast_of_typed_dicts() -> dict[str, set[str]]:
-    import ast
-    import inspect
-
     classes = [node for node in ast.walk(ast.parse(inspect.getsource(_config))) if isinstance(node, ast.ClassDef)]
     return {
         each.name: {item.target.id for item in each.body if isinstance(item, ast.AnnAssign)}  # type: ignore[union-attr]
