@@ -49,10 +49,6 @@ def several(*visitors: bytes) -> Request:
     return request(b'{"visitors":[' + b",".join(visitors) + b'],"x":1}', events=len(visitors))
 
 
-def visitors_of(texts: Any) -> list[Any]:
-    return [each for text in texts for each in json.loads(decode(text).body or b"")["visitors"]]
-
-
 # -- the pure part -----------------------------------------------------------------------------------------------------
 
 
