@@ -31,7 +31,7 @@ _WIDE = (1280, 800)
 def missing() -> str | None:
     """What has to be installed before there is a browser, or None."""
     try:
-        import selenium  # noqa: F401
+        import selenium  # noqa: F401  # whether it is there
     except ImportError:
         return "selenium is not installed: pip install 'gevent-dispatcher[browser]'"
     if _found(_CHROMIUM) is None or _found(_DRIVER) is None:

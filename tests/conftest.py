@@ -1,17 +1,18 @@
 """The test process is patched, as the servers are that the library is made for."""
 
+# ruff: noqa: E402  # the patch comes first, as in the servers
 from __future__ import annotations
 
 from gevent import monkey
 
 monkey.patch_all()
 
-from typing import TYPE_CHECKING, Iterator  # noqa: E402  # after the patch, as all that follow
+from typing import TYPE_CHECKING, Iterator
 
-import pytest  # noqa: E402
-from hypothesis import HealthCheck, settings  # noqa: E402
+import pytest
+from hypothesis import HealthCheck, settings
 
-from tests import measuring  # noqa: E402
+from tests import measuring
 
 if TYPE_CHECKING:
     from tests.sqs import Moto

@@ -4,18 +4,19 @@ It says each thing on a line of its own once it is certain: a body whose put has
 acknowledged as delivered. A line of a pipe is written whole or not at all, and outlives its writer.
 """
 
+# ruff: noqa: E402  # the patch comes first, as in the servers
 from __future__ import annotations
 
 from gevent import monkey
 
 monkey.patch_all()
 
-import os  # noqa: E402
-import random  # noqa: E402
-import sys  # noqa: E402
+import os
+import random
+import sys
 
-from gevent_dispatcher.queues import OpenQueue, SqliteQueue  # noqa: E402
-from tests.queues import request  # noqa: E402
+from gevent_dispatcher.queues import OpenQueue, SqliteQueue
+from tests.queues import request
 
 LEASE = 2.0
 

@@ -3,14 +3,15 @@
 `python -m tests.benchmarks.child` reads its task as JSON from standard input and prints what it measured as JSON.
 """
 
+# ruff: noqa: E402  # the patch comes first, as in the servers
 from gevent import monkey
 
 monkey.patch_all()
 
-import json  # noqa: E402  # the patch comes first, as in the servers
-import resource  # noqa: E402
-import sys  # noqa: E402
-from typing import Any  # noqa: E402
+import json
+import resource
+import sys
+from typing import Any
 
 
 def main() -> None:

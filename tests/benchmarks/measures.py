@@ -171,8 +171,8 @@ def _deliver_one(bench: Bench, contestant: Contestant) -> int:
 
 def _load_lazily(bench: Bench) -> None:
     """What an application with the SDK has imported anyway is not a cost of its events."""
-    import optimizely.optimizely  # noqa: F401
-    import urllib3  # noqa: F401
+    import optimizely.optimizely  # noqa: F401  # as an application has
+    import urllib3  # noqa: F401  # as the SDK has
 
     bench.wait_for_events(0, 1.0)
 

@@ -7,32 +7,33 @@ answers, in a process of its own and after 5 ms. The last line says how late the
 process keeps the file locked, as a slow disk would.
 """
 
+# ruff: noqa: E402  # the patch comes first, as in the servers
 from gevent import monkey
 
 monkey.patch_all()
 
-import sys  # noqa: E402  # the patch comes first, as in the servers
+import sys
 
 _HIDE = "--without-orjson"
 if _HIDE in sys.argv:
     hidden: dict = sys.modules  # type: ignore[type-arg,assignment]
     hidden["orjson"] = None
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import os  # noqa: E402
-import sqlite3  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-from contextlib import contextmanager  # noqa: E402
-from pathlib import Path  # noqa: E402
-from statistics import median  # noqa: E402
-from typing import Any, Callable, Iterator  # noqa: E402
+import argparse
+import json
+import os
+import sqlite3
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any, Callable, Iterator
 
-import gevent  # noqa: E402
+import gevent
 
-from gevent_dispatcher import Consumer, GeventEventDispatcher, QueueTransport, SqliteQueue  # noqa: E402
-from tests.benchmarks import payloads, programs  # noqa: E402
+from gevent_dispatcher import Consumer, GeventEventDispatcher, QueueTransport, SqliteQueue
+from tests.benchmarks import payloads, programs
 
 _AT_ONCE = 100
 # How long the other process holds the lock, and leaves it, in seconds.

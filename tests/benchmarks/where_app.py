@@ -1,5 +1,6 @@
 """The application of `tests.benchmarks.where`: the ways that an event may go take turns in one worker."""
 
+# ruff: noqa: E402  # orjson may have to be hidden first
 from __future__ import annotations
 
 import json
@@ -14,11 +15,11 @@ from tests.benchmarks.child import hide_orjson
 _task = json.loads(os.environ["BENCHMARKS_TASK"])
 hide_orjson("ours_orjson" if _task["encoder"] == "orjson" else "ours")
 
-from gevent_dispatcher import Answer, GeventEventDispatcher, Request  # noqa: E402  # orjson may have been hidden
-from gevent_dispatcher._event import Encoder  # noqa: E402
-from gevent_dispatcher._json import encode  # noqa: E402
-from tests.benchmarks.contestants import ENTRIES, Endpoint  # noqa: E402
-from tests.benchmarks.payloads import Events  # noqa: E402
+from gevent_dispatcher import Answer, GeventEventDispatcher, Request
+from gevent_dispatcher._event import Encoder
+from gevent_dispatcher._json import encode
+from tests.benchmarks.contestants import ENTRIES, Endpoint
+from tests.benchmarks.payloads import Events
 
 
 class _Instant:

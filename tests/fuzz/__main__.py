@@ -1,14 +1,15 @@
 """The command line: `python -m tests.fuzz TARGET --seconds 60`; atheris chooses the bytes by what they reach."""
 
+# ruff: noqa: E402  # the patch comes first, as in the servers
 from __future__ import annotations
 
 from gevent import monkey
 
 monkey.patch_all()
 
-import argparse  # noqa: E402  # after the patch
-import sys  # noqa: E402
-from typing import Sequence  # noqa: E402
+import argparse
+import sys
+from typing import Sequence
 
 MISSING = "atheris is not installed: pip install 'gevent-dispatcher[fuzz]' (it needs Linux and Python 3.11 or newer)"
 

@@ -3,23 +3,24 @@
 Imported by this name alone, from this directory: the SDK's tests are a package `tests` as well.
 """
 
+# ruff: noqa: E402  # the patch comes first, as in the servers
 from __future__ import annotations
 
 from gevent import monkey
 
 monkey.patch_all()
 
-from fnmatch import fnmatchcase  # noqa: E402  # after the patch
-from typing import Any  # noqa: E402
+from fnmatch import fnmatchcase
+from typing import Any
 
-import optimizely.event.event_processor  # noqa: E402
-import optimizely.event_dispatcher  # noqa: E402
-import optimizely.optimizely  # noqa: E402
-import pytest  # noqa: E402
+import optimizely.event.event_processor
+import optimizely.event_dispatcher
+import optimizely.optimizely
+import pytest
 
-from gevent_dispatcher import GeventEventDispatcher  # noqa: E402
-from gevent_dispatcher.sdk import GeventEventProcessor  # noqa: E402
-from gevent_dispatcher.testing import FakeTransport  # noqa: E402
+from gevent_dispatcher import GeventEventDispatcher
+from gevent_dispatcher.sdk import GeventEventProcessor
+from gevent_dispatcher.testing import FakeTransport
 
 FLUSH_SECONDS = 30.0
 
