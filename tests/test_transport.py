@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import ssl
-from contextlib import closing
 from pathlib import Path
 from time import monotonic
 from typing import Any, Iterator
@@ -16,9 +15,9 @@ import greenlet
 import pytest
 from gevent import monkey
 
-from gevent_dispatcher import Answer, HttpTransport, Link, Request
-from gevent_dispatcher._url import parse
+from gevent_dispatcher import Answer
 from tests.hostile import Certificate, HostileProcess, HostileServer, make_certificates, refusing_port
+from tests.links import clear_environment, opened, post, request
 from tests.waiting import wait_until
 
 
@@ -29,28 +28,13 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Certific
 
 @pytest.fixture
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
+    clear_environment(monkeypatch)
 
 
 @pytest.fixture
 def server(no_proxy: None) -> Iterator[HostileServer]:
     with HostileServer() as running:
         yield running
-
-
-def opened(**settings: Any) -> Link:
-    return HttpTransport(**settings).open(connections=4)
-
-
-def request(url: str, body: bytes | None = b"{}", verb: str = "POST", **headers: str) -> Request:
-    address = parse(url)
-    return Request(verb, address.origin, address.target, headers, body, 1)
-
-
-def post(link: Link, url: str) -> Answer:
-    return link.send(request(url))
 
 
 def test_a_request_arrives_as_it_was_given(server: HostileServer) -> None:
@@ -249,15 +233,6 @@ def test_https_after_http_uses_the_same_context(certificates: dict[str, Certific
         assert post(link, tls.url("status/204")) == Answer(204)
 
 
-def test_an_endless_trailer_does_not_hold_the_hub(no_proxy: None) -> None:
-    with HostileProcess() as server:
-        turns: list[int] = []
-        ticking = gevent.spawn(lambda: [turns.append(gevent.sleep(0.001) or 1) for _ in range(100_000)])
-        assert post(opened(request_timeout=5), server.url("endless_trailer")) == Answer(200)
-        assert turns
-        ticking.kill()
-
-
 def test_a_bundle_that_is_missing_is_an_error_in_words(
     certificates: dict[str, Certificate], no_proxy: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -301,9 +276,8 @@ def test_our_log_has_no_word_of_a_request(server: HostileServer, caplog: pytest.
     assert not caplog.records
 
 
-def test_the_client_is_closed_without_ever_having_been_used() -> None:
-    with closing(opened()) as link:
-        assert link is not None
+def test_a_link_can_be_closed_without_ever_having_been_used() -> None:
+    opened().close()
 
 
 def test_a_request_on_a_kept_connection_takes_one_turn_of_the_hub_at_most(no_proxy: None) -> None:

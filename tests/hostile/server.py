@@ -270,10 +270,6 @@ def _checked(name: str) -> str:
     return name
 
 
-def _family(host: str) -> int:
-    return int(socket.AF_INET6 if ":" in host else socket.AF_INET)
-
-
 def _listen(host: str, port: int) -> Any:
     listener = socket.socket(family(host), socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
