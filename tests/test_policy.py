@@ -27,10 +27,6 @@ def events(number: int) -> list[bytes]:
     return [b'{"n":%d}' % each for each in range(number)]
 
 
-def well(sent: Sent) -> tuple[float, Answer]:
-    return 0.05, Answer(204)
-
-
 def refusing(poison: set[bytes], status: int) -> Endpoint:
     """An endpoint that refuses each request with a bad event in it."""
     return lambda sent: (0.05, Answer(status if poison.intersection(sent.parts) else 204))

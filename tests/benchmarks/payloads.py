@@ -8,9 +8,6 @@ from typing import Any
 
 from gevent_dispatcher.bench._events import ATTRIBUTES, TAGS
 
-# Where an event goes is set for each run.
-_URL = "http://127.0.0.1/v1/events"
-
 _EVENT_KEY = "purchase"
 
 DATAFILE = json.dumps(
