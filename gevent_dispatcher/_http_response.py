@@ -23,8 +23,9 @@ from gevent_dispatcher._http_wire import HEADER, MOST_HEADERS
 MOST_BODY = 65_536
 # All that is read of one answer: its head, which servers keep within 8 to 32 KB, its body, and what stands around them.
 _MOST_READ = 2 * MOST_BODY
-# Interim answers before the final one. A server that sends more never comes to the point.
-_MOST_INTERIM = 8
+# Interim answers before the final one: a slow server may say each second that it is at work. One that sends more than
+# this within the time of an exchange never comes to the point.
+_MOST_INTERIM = 100
 # A turn of the hub, in seconds. gevent runs dozens of callbacks, and so of sleep(0), before it looks at a socket.
 _TURN = 0.000_001
 # RFC 9112, section 6.2: digits. No answer has a body of 19 of them.
@@ -32,8 +33,6 @@ _LENGTH = re.compile(r"[0-9]{1,18}\Z")
 
 # RFC 9110, sections 15.3.5 and 15.4.5.
 _BODILESS = (204, 304)
-# Of one header, as in http.client.
-_LONGEST_LINE = 65_536
 
 
 class Unusable(http.client.HTTPException):
@@ -79,9 +78,18 @@ class _Bounded(io.RawIOBase):
             raise Unusable(f"the answer has more than {_MOST_READ} bytes")
         if self.seen:
             gevent.sleep(_TURN)
-        count = self._raw.readinto(buffer)
+        count = self._read(buffer)
         self.seen += count or 0
         return count
+
+    def _read(self, buffer: Any) -> Any:
+        """A reset within an answer is its end, as a close is: what was read of it counts (RFC 9112, section 8)."""
+        try:
+            return self._raw.readinto(buffer)
+        except ConnectionError:
+            if not self.seen:
+                raise
+            return 0
 
     def tell(self) -> int:
         """How much was read; a reader above it takes off what it has not given out yet."""
@@ -177,27 +185,35 @@ class Response(Answered, http.client.HTTPResponse):
         version, self.status, reason = self._read_status()
         self.code, self.reason, self.version = self.status, reason.strip(), _version(version)
         self.headers = self.msg = headers = read_headers(self.fp)
-        self.chunked = headers.get("Transfer-Encoding", "").lower() == "chunked"
+        codings = [each.lower() for each in headers.get_all("Transfer-Encoding", ())]
+        self.chunked = codings == ["chunked"]
         self.chunk_left = None
         self.will_close = self._check_close()  # type: ignore[attr-defined]  # typeshed leaves it out
-        self._settle_length()
+        if not self._settle_length(bool(codings)):
+            self.will_close = True
         if headers.defects or headers.get_payload():
             self._forget_defects()
 
-    def _settle_length(self) -> None:
+    def _settle_length(self, is_coded: bool) -> bool:
+        """Where the body ends (RFC 9112, section 6.3).
+
+        Args:
+            is_coded: it has a transfer coding, which goes before any length.
+
+        Returns:
+            False where that is in doubt: what a server sends all the same would be read as the next answer.
+        """
         lengths = set(self.headers.get_all("Content-Length", ()))
-        if len(lengths) > 1 or not all(map(_LENGTH.match, lengths)):
-            # urllib3 raises on contradicting lengths, and the status would be lost.
-            del self.headers["Content-Length"]
-            self.length, self.will_close = None, True
-        elif self.status in _BODILESS or self._method == "HEAD":
+        self.length = None
+        if self.status in _BODILESS or self._method == "HEAD":
             self.length = 0
-        elif self.chunked:
-            self.length = None
-        elif lengths:
-            self.length = int(lengths.pop())
-        else:
-            self.length, self.will_close = None, True
+            return not is_coded and lengths <= {"0"}
+        if is_coded:
+            return bool(self.chunked) and not lengths
+        if len(lengths) != 1 or not all(map(_LENGTH.match, lengths)):
+            return False
+        self.length = int(lengths.pop())
+        return True
 
     def _forget_defects(self) -> None:
         """Lines that are no headers: urllib3 would log a warning with path and query for them."""
@@ -244,11 +260,17 @@ class Response(Answered, http.client.HTTPResponse):
 
     def _read_one_status(self) -> tuple[str, int, str]:
         try:
+            self._skip_empty_line()
             return super()._read_status()  # type: ignore[misc,no-any-return]  # typeshed leaves it out
         except ConnectionError as error:
             if self._bytes.seen:
                 raise
             raise Unanswered(reused=False) from error
+
+    def _skip_empty_line(self) -> None:
+        """One that came behind the last body, beyond its length (RFC 9112, section 2.2, has servers bear the same)."""
+        if self.fp.peek(1)[:1] in (b"\r", b"\n"):
+            self.fp.readline(2)
 
 
 def _version(text: str) -> int:
@@ -263,7 +285,7 @@ def read_headers(file: Any) -> HTTPMessage:
     """Headers up to the empty line. Where not all are plain, the e-mail parser reads them, as it does for http.client.
 
     Raises:
-        Unusable: there are too many, or one is too long.
+        Unusable: there are too many.
     """
     lines = _header_lines(file)
     plain = [HEADER.match(line) for line in lines]
@@ -278,10 +300,10 @@ def read_headers(file: Any) -> HTTPMessage:
 
 def _header_lines(file: Any) -> list[bytes]:
     lines: list[bytes] = []
-    for line in iter(lambda: file.readline(_LONGEST_LINE + 1), b""):
+    for line in iter(file.readline, b""):
         if line in (b"\r\n", b"\n"):
             break
-        if len(line) > _LONGEST_LINE or len(lines) >= MOST_HEADERS:
-            raise Unusable(f"more than {MOST_HEADERS} headers, or one of more than {_LONGEST_LINE} bytes")
+        if len(lines) >= MOST_HEADERS:
+            raise Unusable(f"more than {MOST_HEADERS} headers")
         lines.append(line)
     return lines

@@ -101,6 +101,7 @@ WHOLE = [
     (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 500 Not yours\r\n\r\n", Answer(200), 2),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nHTTP/1.1 500 x\r\n\r\n", Answer(200), 2),
     (b"HTTP/1.1 204 x\r\nContent-Length: 5\r\n\r\nhello", Answer(204), 2),
+    (b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", Answer(200), 1),
 ]
 
 
@@ -109,3 +110,42 @@ def test_an_answer_that_is_cut_at_each_byte(teller: Teller, data: bytes, answer:
     expected = Outcome(answer, Answer(204), connections)
     assert teller.outcome([data]) == expected
     assert teller.outcome([bytes([byte]) for byte in data]) == expected
+
+
+class Late:
+    """A behaviour: an answer whose rest comes when its connection is used again."""
+
+    def __init__(self, first: bytes, rest: bytes) -> None:
+        self._first = first
+        self._rest = rest
+        self._connection = 0
+
+    def __call__(self, exchange: Exchange) -> None:
+        if not self._connection:
+            self._connection = exchange.received.connection
+            exchange.send(self._first)
+        else:
+            rest = self._rest if exchange.received.connection == self._connection else b""
+            exchange.send(rest + b"HTTP/1.1 202 x\r\nContent-Length: 0\r\n\r\n")
+
+
+LATE = [
+    (b"HTTP/1.1 204 x\r\nContent-Length: 5\r\n\r\n", b"hello"),
+    (b"HTTP/1.1 204 x\r\nTransfer-Encoding: chunked\r\n\r\n", b"2\r\n{}\r\n0\r\n\r\n"),
+    (b"HTTP/1.1 200 x\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 0\r\n\r\n", b"0\r\n\r\n"),
+    (b"HTTP/1.1 200 x\r\nContent-Length: 2\r\n\r\n{}", b"\r\n"),
+    (b"HTTP/1.1 204 x\r\n\r\n", b"\r\n"),
+]
+
+
+@pytest.mark.parametrize(("first", "rest"), LATE)
+def test_what_comes_late_is_not_taken_for_the_next_answer(
+    first: bytes, rest: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clear_environment(monkeypatch)
+    monkeypatch.setitem(BEHAVIOURS, "late", Late(first, rest))
+    with HostileServer() as server:
+        link = opened(read_timeout=5)
+        assert post(link, server.url("late")).status == int(first.split()[1])
+        assert post(link, server.url("late")) == Answer(202)
+        link.close()

@@ -128,17 +128,18 @@ WELL = [
     *("length_too_big", "length_too_small", "lengths/-5", "lengths/two", "lengths/2/7", "lengths/2/2", "lengths/2"),
     *("chunked", "chunked_broken", "chunked_cut", "endless_body", "endless_trailer", "endless_chunk_extension"),
     *("endless_chunks", "promised_body", "trickled_body", "trickled_trailer", "interim", "interim/100/103/100"),
+    "/".join(("interim", *30 * ["102"])),
     *("broken_gzip", "gzip_bomb", "http10", "http10_kept", "lower_case", "bare_lf", "no_reason", "no_colon"),
-    *("nul_header", "obs_fold"),
+    *("nul_header", "obs_fold", "many_headers", "huge_header/70000/204", "reset_head"),
 ]
 # Not answered, or not in a way that could be understood, or with the wish to come again.
 ILL = [
     *("blackhole", "delay/30", "reset_before", "close_before", "half_status", "garbage", "http09", "trickle/0.01"),
     *("trickled_interim/0.01", "endless_continue", "endless_interim", "endless_headers", "endless_header_line"),
-    *("endless_status_line", "huge_header", "many_headers", "switching", "unread_body"),
+    *("endless_status_line", "huge_header", "switching", "unread_body"),
     *("retry_after/0", "retry_after/1/429", "retry_after/-5", "retry_after/soon/429", "retry_after/0.5"),
     *("retry_after/Wed, 21 Oct 2015 07:28:00 GMT", f"retry_after/{http_date(1)}/429", "retry_after/ 1 "),
-    *("answer_unread/503", "close_after/503", "reset_after/500", "chunked/502", "huge_header/70000/204"),
+    *("answer_unread/503", "close_after/503", "reset_after/500", "chunked/502"),
 ]
 REFUSING = [
     *("redirect/302/http://127.0.0.1:1/", "redirect/307/http://127.0.0.1:1/", "redirect/308/http://127.0.0.1:1/"),

@@ -133,7 +133,7 @@ def test_the_end_of_the_connection(server: HostileServer, path: str, expected: b
     assert talk(server, path) == expected
 
 
-@pytest.mark.parametrize("path", ["reset_before", "reset_within", "reset_after"])
+@pytest.mark.parametrize("path", ["reset_before", "reset_head", "reset_within", "reset_after"])
 def test_a_reset_is_a_reset(server: HostileServer, path: str) -> None:
     with pytest.raises(ConnectionResetError):
         talk(server, path)

@@ -45,15 +45,14 @@ def test_a_head_that_ends_early() -> None:
     assert read_headers(io.BytesIO(b"A: 1\r\n")).items() == [("A", "1")]
 
 
-@pytest.mark.parametrize("head", [b"A: 1\r\n" * 101, b"A: " + b"x" * 65_536 + b"\r\n", b"A: " + b"x" * 70_000])
-def test_too_much_of_it(head: bytes) -> None:
-    with pytest.raises(Unusable, match="more than 100 headers"):
-        read_headers(io.BytesIO(head))
+def test_too_many_of_them() -> None:
+    with pytest.raises(Unusable, match="more than 1000 headers"):
+        read_headers(io.BytesIO(b"A: 1\r\n" * 1_001))
 
 
-def test_as_much_as_http_client_takes() -> None:
-    head = b"A: 1\r\n" * 99 + b"B: " + b"x" * 60_000 + b"\r\n\r\n"
-    assert len(read_headers(io.BytesIO(head)).items()) == 100
+def test_more_than_http_client_takes() -> None:
+    head = b"A: 1\r\n" * 999 + b"B: " + b"x" * 90_000 + b"\r\n\r\n"
+    assert len(read_headers(io.BytesIO(head)).items()) == 1_000
 
 
 def test_a_plain_answer_has_what_pools_of_each_version_of_urllib3_ask_of_it() -> None:

@@ -230,7 +230,7 @@ def test_what_is_nearly_plain_is_read_alike(data: bytes) -> None:
         b"HTTP/1.1 204 x\r\nA: 1\r\n b\r\n\r\n",
         b"HTTP/1.1 204 x\r\nno header\r\n\r\n",
         b"HTTP/1.1 204 x\r\nA: \x00\r\n\r\n",
-        b"HTTP/1.1 204 x\r\n" + b"A: 1\r\n" * 101 + b"\r\n",
+        b"HTTP/1.1 204 x\r\n" + b"A: 1\r\n" * 1_001 + b"\r\n",
         b"HTTP/1.0 204 x\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n",
         b"HTTP/1.1 301 x\r\nContent-Length: 0\r\n\r\n",
@@ -254,6 +254,22 @@ def test_what_is_odd_is_looked_at_once_only(data: bytes) -> None:
     started = monotonic()
     assert [plain_status(data) for _ in range(20)] == [None] * 20
     assert monotonic() - started < 1.0  # some milliseconds; seconds, if blanks are tried again from each blank on
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 204 x\r\nContent-Length: 2\r\n\r\n",
+        b"HTTP/1.1 304 x\r\nContent-Length: 2\r\n\r\n",
+        b"HTTP/1.1 204 x\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    ],
+)
+def test_a_connection_is_not_kept_where_the_end_of_the_answer_is_in_doubt(head: bytes) -> None:
+    assert plain_status(head) is None
+    assert patiently(head) == (int(head.split()[1]), False)
 
 
 def test_pools_of_the_first_urllib3_ask_an_answer_for_its_headers_one_by_one() -> None:

@@ -74,7 +74,7 @@ def test_retry_after_comes_back(server: HostileServer) -> None:
 
 @pytest.mark.parametrize(
     "behaviour",
-    ["reset_before", "close_before", "garbage", "huge_header", "many_headers", "endless_continue"],
+    ["reset_before", "close_before", "garbage", "huge_header", "many_headers/2000", "endless_continue"],
 )
 def test_no_answer_is_an_error_in_words(server: HostileServer, behaviour: str) -> None:
     answer = post(opened(), server.url(behaviour))
@@ -104,6 +104,7 @@ def test_a_name_without_an_address_is_an_error_in_words(no_proxy: None, monkeypa
     [
         *("length_too_big", "length_too_small", "chunked", "chunked_broken", "chunked_cut", "broken_gzip"),
         *("half_head", "reset_after", "endless_body", "interim/102/103", "interim/100/100", "close_after", "stale"),
+        *("many_headers", "huge_header/70000", "reset_head"),
     ],
 )
 def test_a_2xx_stays_one_whatever_its_body_does(server: HostileServer, behaviour: str) -> None:

@@ -59,6 +59,13 @@ def reset_within(exchange: Exchange) -> None:
 
 
 @behaviour
+def reset_head(exchange: Exchange) -> None:
+    """RST behind the first header."""
+    exchange.send(b"HTTP/1.1 200 OK\r\nX-First: 1\r\n")
+    exchange.reset()
+
+
+@behaviour
 def reset_after(exchange: Exchange, code: str = "204") -> None:
     """RST behind a whole answer."""
     exchange.answer(int(code))
@@ -200,13 +207,13 @@ def broken_gzip(exchange: Exchange, code: str = "200") -> None:
 
 @behaviour
 def huge_header(exchange: Exchange, size: str = "200000", code: str = "200") -> None:
-    """One header line of so many bytes; http.client takes 65 536."""
+    """One header line of so many bytes; http.client takes 65 536, and we a head of twice as many."""
     exchange.answer(int(code), [("X-Huge", "x" * int(size))])
 
 
 @behaviour
 def many_headers(exchange: Exchange, count: str = "500", code: str = "200") -> None:
-    """So many headers; http.client takes 100."""
+    """So many headers; http.client takes 100, and we 1 000."""
     exchange.answer(int(code), [(f"X-Many-{number}", "x") for number in range(int(count))])
 
 
