@@ -38,6 +38,10 @@ _FAILURES = (HTTPError, http.client.HTTPException, OSError, ValueError)
 # What goes with each request, unless somebody says otherwise.
 _USUAL = {"Accept-Encoding": "identity", "User-Agent": f"gevent-dispatcher/{__version__}"}
 
+# Origins whose connections are kept. An application has one or two; a descriptor is open for each, at the least, and the
+# application may have no more than 1 024 of them.
+_MOST_POOLS = 100
+
 # We decide what is sent again. Made once: urllib3 makes one of `retries=False` for each request.
 _NO_RETRIES = urllib3.Retry(False, redirect=False)
 
@@ -152,7 +156,7 @@ class Client:
         return pool
 
     def _open_pool(self, origin: Origin) -> Any:
-        """A manager of urllib3 1.26 closes the pool that was used the least for one too many."""
+        """A manager of urllib3 1.26 closes the pool that was asked for the longest ago, for one too many."""
         pool = self._pools.get(origin)
         return None if pool is None or pool.pool is None else pool
 
@@ -163,8 +167,16 @@ class Client:
         is_tls = origin.scheme == "https" or proxy.startswith("https:")
         tls = {"ssl_context": self._tls_context(origin.host)} if is_tls else None
         pool = manager.connection_from_host(origin.host, origin.port, origin.scheme, pool_kwargs=tls)
+        self._put_one_aside()
         self._pools[origin] = pool
         return pool
+
+    def _put_one_aside(self) -> None:
+        """For one too many, that which came first: to look each time for the one used the least would cost more."""
+        if len(self._pools) >= _MOST_POOLS:
+            origin = next(iter(self._pools))
+            self._forget_kept(origin)
+            del self._pools[origin]
 
     def _tls_context(self, host: str) -> Context:
         """Of the one context of this process: urllib3 would make one for each connection, on the hub."""
@@ -186,7 +198,7 @@ class Client:
 
     def _new_manager(self, proxy: str) -> Any:
         # block=False: what urllib3 closes at exit, before our own handler has drained, must not block a sender.
-        options: dict[str, Any] = {"maxsize": self._connections, "block": False, "num_pools": 1_000}
+        options: dict[str, Any] = {"maxsize": self._connections, "block": False, "num_pools": _MOST_POOLS}
         if proxy:
             manager: Any = urllib3.ProxyManager(**self._proxy_options(proxy), **options)
         else:

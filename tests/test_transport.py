@@ -298,11 +298,14 @@ def test_a_request_on_a_kept_connection_takes_one_turn_of_the_hub_at_most(no_pro
         assert 0 < seen.count(hub) <= 10
 
 
-@pytest.mark.slow
-def test_an_origin_that_was_put_aside_for_a_thousand_others_is_reached_again() -> None:
-    """The first urllib3 1.26 closes the pool of such an origin."""
-    with HostileServer(default="close_after", host="0.0.0.0") as server:
+def test_an_origin_that_was_put_aside_for_a_hundred_others_is_reached_again(no_proxy: None) -> None:
+    """The first urllib3 1.26 closes the pool of such an origin. No more connections are kept than for a hundred."""
+    with HostileServer(host="0.0.0.0") as server:
         link = opened()
-        origins = [f"http://127.0.{number >> 8}.{number & 255}:{server.port}/" for number in range(1, 1_003)]
+        origins = [f"http://127.0.{number >> 8}.{number & 255}:{server.port}/" for number in range(1, 303)]
         assert all(post(link, origin) == Answer(204) for origin in [*origins, origins[0]])
+        wait_until(lambda: server.open_connections <= 100)
+        assert all(post(link, origin) == Answer(204) for origin in origins[-50:])
+        assert server.connections == 303
         link.close()
+        wait_until(lambda: not server.open_connections)
