@@ -38,8 +38,8 @@ _FAILURES = (HTTPError, http.client.HTTPException, OSError, ValueError)
 # What goes with each request, unless somebody says otherwise.
 _USUAL = {"Accept-Encoding": "identity", "User-Agent": f"gevent-dispatcher/{__version__}"}
 
-# Origins whose connections are kept. An application has one or two; a descriptor is open for each, at the least, and the
-# application may have no more than 1 024 of them.
+# Origins whose connections are kept. An application has one or two; each takes a descriptor at the least, of which a
+# process often has no more than 1 024.
 _MOST_POOLS = 100
 
 # We decide what is sent again. Made once: urllib3 makes one of `retries=False` for each request.
