@@ -35,6 +35,10 @@ _BODY_TIMEOUT = 1.0
 
 _FAILURES = (HTTPError, http.client.HTTPException, OSError, ValueError)
 
+# Only a proxy answers so (RFC 9110, section 15.5.8): of the endpoint it says nothing.
+_OF_A_PROXY = 407
+_NOT_FORWARDED = Answer(error="ProxyError: the proxy refused the request with status 407")
+
 # What goes with each request, unless somebody says otherwise.
 _USUAL = {"Accept-Encoding": "identity", "User-Agent": f"gevent-dispatcher/{__version__}"}
 
@@ -95,6 +99,8 @@ class Client:
             if isinstance(response, Answer):
                 return response
             answer = Answer(response.status, response.headers.get("Retry-After"))
+            if answer.status == _OF_A_PROXY and _forwards(self._pool(request.origin), request.origin):
+                answer = _NOT_FORWARDED
             response.finish(_BODY_TIMEOUT)
         return answer
 
@@ -126,10 +132,9 @@ class Client:
 
     def _post(self, request: Request) -> Any:
         origin, pool = request.origin, self._pool(request.origin)
-        forwarded = pool.proxy is not None and origin.scheme == "http"
         return pool.urlopen(
             request.verb,
-            f"{origin}{request.target}" if forwarded else request.target,
+            f"{origin}{request.target}" if _forwards(pool, origin) else request.target,
             body=request.body,
             headers=self._merged(origin, request.headers),
             retries=_NO_RETRIES,
@@ -214,6 +219,11 @@ class Client:
         if url.startswith("https:"):
             options["proxy_ssl_context"] = self._tls_context(parse(url).origin.host)
         return options
+
+
+def _forwards(pool: Any, origin: Origin) -> bool:
+    """Whether a proxy takes the requests of a pool themselves; through a tunnel it carries bytes."""
+    return pool.proxy is not None and origin.scheme == "http"
 
 
 def _checked_proxy(proxy: str) -> tuple[str, str | None]:

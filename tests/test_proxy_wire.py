@@ -151,6 +151,21 @@ def test_a_proxy_that_refuses_the_tunnel_is_an_error_with_its_status(status: int
     assert f"the proxy refused the tunnel with status {status}" in answer.error
 
 
+def test_a_proxy_that_wants_another_password_is_an_error_with_or_without_a_tunnel() -> None:
+    with HostileServer(default="status/407") as proxy:
+        link = opened(proxy=proxy.url())
+        said = [post(link, url) for url in ("http://events.example/v1/events", HTTPS)]
+    assert [each.status for each in said] == [None, None]
+    assert said[0].error == "ProxyError: the proxy refused the request with status 407"
+    assert said[1].error.endswith("the proxy refused the tunnel with status 407")
+
+
+def test_an_endpoint_that_answers_as_only_a_proxy_should_is_taken_at_its_word(place: Place) -> None:
+    direct = post(opened(proxy=""), place.plain.url("status/407"))
+    tunnelled = post(opened(proxy=place.proxy.url()), "https://events.example/status/407")
+    assert [direct, tunnelled] == [Answer(407)] * 2
+
+
 def test_a_proxy_that_is_not_there_is_an_error_that_says_so() -> None:
     answer = post(opened(proxy="http://user:secret@127.0.0.1:9"), HTTPS)
     assert answer.error == "ProxyError: ConnectionRefusedError: Connection refused"
