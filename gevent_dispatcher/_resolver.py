@@ -1,7 +1,8 @@
 """Name look-ups that never take more than one resolver thread per name.
 
 `gevent.Timeout` frees the greenlet that waits for a look-up, not the thread that is stuck in it, and these threads are
-the application's too. So a look-up that is under way is joined, a timed-out one included, and its answer is shared.
+the application's too. So a look-up that is under way is joined, a timed-out one included, and its answer is shared; and
+there are only so many at once.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ import gevent
 from gevent import monkey
 from gevent import socket as gevent_socket
 from gevent.event import AsyncResult
+from gevent.lock import BoundedSemaphore
 
 _native_getaddrinfo = monkey.get_original("socket", "getaddrinfo")
+
+# Look-ups at once. gevent's hub has ten threads: most are left to the application however many of our names hang.
+_MOST_THREADS = 4
 
 
 class Resolver:
@@ -23,6 +28,7 @@ class Resolver:
 
     def __init__(self) -> None:
         self._running: dict[str, AsyncResult] = {}
+        self._threads = BoundedSemaphore(_MOST_THREADS)
 
     def resolve(self, host: str, port: int, timeout: float) -> list[Any]:
         """Addresses of a host as `getaddrinfo` gives them.
@@ -53,7 +59,8 @@ class Resolver:
 
     def _run(self, host: str, answer: AsyncResult) -> None:
         try:
-            answer.set(_getaddrinfo(host))
+            with self._threads:
+                answer.set(_getaddrinfo(host))
         except OSError as error:
             answer.set(error)
         except UnicodeError:

@@ -281,6 +281,16 @@ def test_a_resolver_that_hangs_takes_one_thread_for_each_name_and_the_applicatio
     assert names.asked.count("a.hanging") == 1
 
 
+def test_names_that_hang_leave_most_threads_to_the_application(names: Names) -> None:
+    link = patient(connections=20)
+    answers = [gevent.spawn(post, link, f"http://{number}.hanging/") for number in range(20)]
+    assert wait_until(lambda: len(names.asked) == 4)
+    with gevent.Timeout(TIME):
+        assert gevent_socket.getaddrinfo("localhost", 80)
+    gevent.joinall(answers, timeout=TIME + SLACK)
+    assert [each.value for each in answers] == [Answer(error=f"no answer within {TIME} s")] * 20
+
+
 # -- the client itself ------------------------------------------------------------
 
 
