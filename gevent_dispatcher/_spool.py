@@ -33,6 +33,7 @@ from gevent_dispatcher.queues import (
     QueueFull,
     QueuePartial,
     QueueRefused,
+    QueueUnavailable,
     Refusal,
     SqliteQueue,
 )
@@ -45,8 +46,11 @@ _INTERVAL = 5.0
 _LONGEST_PAUSE = 60.0
 # The oldest are moved to the spool from three quarters full on, until half is free.
 _CROWDED, _ROOMY = 0.75, 0.5
-# Bytes that are stored in one go: enough for one commit to be cheap, and soon done.
+# Bytes that are lent in one go: enough for a commit to be cheap, and soon done.
 _PORTION = 4 * 1024 * 1024
+# Bytes of the first commit of several; each has twice as many as the one before. A slow disk keeps what it was given in
+# time.
+_FIRST_COMMIT = 512 * 1024
 # What is kept of the time to close for the last commit: a third, and in seconds at most.
 _SHARE, _LONGEST_SHARE = 1 / 3, 1.0
 
@@ -160,15 +164,16 @@ class Spool:
 
         What is refused ends here: it would be refused again.
         """
-        ended, portion = 0, batches
-        while portion:
+        ended, most = 0, _FIRST_COMMIT
+        while ended < len(batches):
+            portion = _first_of(batches[ended:], most)
             try:
                 self._put(portion)
             except QueueFull as error:
                 if len(portion) == 1:
                     self._say_why(batches[ended:], error)
                     break
-                portion = portion[: len(portion) // 2]
+                most = _bytes(portion) // 2
             except QueuePartial as error:
                 self._end_some(portion, error.stored, error.refusals)
                 left = [batch for batch in batches[ended:] if not batch.is_settled]
@@ -179,7 +184,7 @@ class Spool:
                 break
             else:
                 ended += len(portion)
-                portion = batches[ended:]
+                most *= 2
         return batches[ended:]
 
     def _put(self, batches: list[Batch]) -> None:
@@ -311,9 +316,8 @@ class Spool:
             storing.join(seconds / 2)
             storing.kill(timeout=seconds / 4)
         left = self._buffer.everything()
-        with gevent.Timeout(max(deadline - monotonic(), 0.01), False):
-            if left:
-                self._store(left)
+        if left:
+            self._store_in_time(left, deadline - monotonic())
         if reading is not None:
             reading.join(max(deadline - monotonic(), 0.0))
             reading.kill(timeout=0.01)
@@ -321,10 +325,30 @@ class Spool:
             with gevent.Timeout(max(deadline - monotonic(), 0.01), False):
                 self._opened.close()
 
+    def _store_in_time(self, batches: list[Batch], seconds: float) -> None:
+        with gevent.Timeout(max(seconds, 0.01), False):
+            self._store(batches)
+            return
+        left = [batch for batch in batches if not batch.is_settled]
+        self._say_why(left, QueueUnavailable("the time to close was over first"))
+
 
 def _why_refused(refusal: Refusal) -> tuple[str, Answer]:
     is_too_large = refusal.status == CONTENT_TOO_LARGE
     return _stats.TOO_LARGE if is_too_large else _stats.REJECTED, Answer(refusal.status, error=refusal.reason)
+
+
+def _first_of(batches: list[Batch], most: int) -> list[Batch]:
+    """As many as have so many bytes, and at least one."""
+    count = size = 0
+    while count < len(batches) and (not count or size + batches[count].size <= most):
+        size += batches[count].size
+        count += 1
+    return batches[:count]
+
+
+def _bytes(batches: list[Batch]) -> int:
+    return sum(batch.size for batch in batches)
 
 
 def _events(batches: list[Batch]) -> int:

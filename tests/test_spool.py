@@ -358,6 +358,29 @@ def test_what_is_being_stored_at_the_end_is_waited_for(make: Maker) -> None:
     assert dispatcher.stats().spooled == len(slow.requests) == 9
 
 
+class SlowDisk(Own):
+    """Writes a megabyte in half a second."""
+
+    def put(self, requests: Sequence[Any]) -> None:
+        gevent.sleep(sum(len(each.body) for each in requests) / 2e6)
+        super().put(requests)
+
+
+def test_a_slow_disk_keeps_what_it_was_given_in_time(make: Maker, caplog: pytest.LogCaptureFixture) -> None:
+    disk = SlowDisk()
+    with refusing_port() as port:
+        dispatcher = make(spool=disk, batch_size=1)
+        for number in range(40):
+            dispatcher.dispatch_event(
+                log_event(f"http://127.0.0.1:{port}/", {**visitor(f"v{number}"), "padding": "x" * 100_000})
+            )
+        assert not dispatcher.close(2)
+    stats = dispatcher.stats()
+    assert len(disk.requests) == stats.spooled >= 5
+    assert stats.spooled + stats.dropped["closed"] == 40
+    assert f"cannot spool {stats.dropped['closed']} events (QueueUnavailable: the time to close was over" in caplog.text
+
+
 class Unreadable(Own):
     asked = 0
 
