@@ -169,6 +169,18 @@ def test_a_message_whose_body_is_gone_is_a_dead_letter(path: Path) -> None:
         assert drain(queue) == 0
 
 
+def test_the_number_of_a_message_whose_body_is_gone_is_not_given_again(path: Path) -> None:
+    fill(path, 3)
+    alter(path, "DELETE FROM body WHERE id = 3")
+    with opened(path) as queue:
+        queue.put([request("before it is found")])
+        assert len(queue.receive(10, 60)) == 3
+        queue.put([request("after that")])
+        [message] = queue.receive(10, 60)
+        assert queue.bury([message.receipt], "refused") == []
+        assert [letter.request and letter.request.body for letter in queue.dead()] == [None, b"after that"]
+
+
 def test_damage_while_in_use_is_an_error(path: Path) -> None:
     fill(path)
     with opened(path) as queue:
@@ -193,6 +205,36 @@ def test_a_file_deleted_while_in_use_is_made_anew(path: Path, with_companions: b
     queue.close()
     assert [message.request.body for message in other.receive(10, 60)] == [b"kept too"]
     other.close()
+
+
+@pytest.mark.parametrize("companions", [("-wal",), ("-wal", "-shm")])
+def test_a_log_deleted_while_in_use_takes_nothing_along_that_is_put_later(
+    path: Path, companions: tuple[str, ...]
+) -> None:
+    script = """
+queue.put([request("before")])
+for companion in sys.argv[2:]:
+    os.unlink(sys.argv[1] + companion)
+queue.put([request("after")])
+other = SqliteQueue(sys.argv[1]).open()
+other.put([request("the other's")])
+print(queue.status().waiting, other.status().waiting, flush=True)
+os._exit(0)
+"""
+    assert run(script, path, *companions) == "3 3\n"
+    with opened(path) as queue:
+        bodies = [message.request.body for message in queue.receive(10, 60)]
+        assert bodies == [b"before", b"after", b"the other's"]
+
+
+def test_what_others_do_to_a_log_does_not_make_anything_be_done_twice(path: Path) -> None:
+    with opened(path) as queue:
+        for statement in ("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "REINDEX"):
+            queue.put([request(statement)])
+            with closing(sqlite3.connect(path)) as other:
+                other.execute(statement)
+        queue.put([request("the last")])
+        assert drain(queue) == 4
 
 
 def test_a_file_deleted_in_the_middle_of_a_put_does_not_take_it_along(path: Path) -> None:
@@ -328,6 +370,25 @@ def test_a_link_that_leads_nowhere_is_unavailable(path: Path) -> None:
     queue.close()
 
 
+def test_a_link_may_be_there_before_what_it_leads_to(path: Path) -> None:
+    (path.parent / "volume").mkdir()
+    path.symlink_to(Path("volume") / "real.db")
+    fill(path, 3)
+    assert (path.parent / "volume" / "real.db").stat().st_mode & 0o777 == 0o600
+    assert drained(path) == 3
+
+
+def test_the_log_of_a_link_is_beside_what_it_leads_to(path: Path) -> None:
+    real = path.parent / "volume" / "real.db"
+    real.parent.mkdir()
+    path.symlink_to(real)
+    run("queue.put([request()]); os._exit(0)", path)
+    assert real.with_name("real.db-wal").stat().st_size
+    with real.open("ab") as file:  # a page that a power failure did not let be written: the log has it whole
+        file.write(b"\0" * 1_000)
+    assert drained(path) == 1
+
+
 def test_sqlites_own_word_for_a_full_disk_is_ours(path: Path) -> None:
     from gevent_dispatcher.queues import _file
 
@@ -359,7 +420,9 @@ os.setgid(65534)
 os.setuid(65534)
 print(attempt(lambda: queue.put([request()])))
 """
-    assert run(script, path).startswith("QueueUnavailable: ")
+    answer = run(script, path)
+    assert answer.startswith("QueueUnavailable: ")
+    assert what == "new" or "must be able to read and write it" in answer
 
 
 def test_the_errors_are_one_small_tree() -> None:

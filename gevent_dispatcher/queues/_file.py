@@ -72,6 +72,8 @@ def explain(error: sqlite3.Error, path: str) -> QueueError:
         return QueueUnusable(f"{path} is corrupt, or no SQLite file: {text}. Move it away to go on with a new one")
     if "no such table" in text or "no such column" in text:
         return QueueUnusable(f"{path} lacks a part of a queue: {text}. Move it away to go on with a new one")
+    if "unable to open" in text or "readonly" in text:
+        text += " (who runs this must be able to read and write it, the files beside it, and their directory)"
     return QueueUnavailable(f"{path}: {text}")
 
 
@@ -140,6 +142,7 @@ def _make(path: str) -> None:
 
 def _make_empty(path: str) -> None:
     """An empty file for its owner only; SQLite gives its companions the same mode."""
+    path = os.path.realpath(path)  # a link may be there before what it leads to
     try:
         # Not opened: closing a second descriptor of a file takes away SQLite's locks on it, in the whole process.
         os.mknod(path, stat.S_IFREG | 0o600)
@@ -169,6 +172,7 @@ def _settle(connection: sqlite3.Connection, path: str) -> None:
         connection.execute(setting)
     if version == 0:
         _create(connection, path)
+    _pragma(connection, "user_version")  # reads, and so makes the log, where the file had another journal before
 
 
 def _check_whole(connection: sqlite3.Connection, path: str) -> None:
@@ -178,7 +182,7 @@ def _check_whole(connection: sqlite3.Connection, path: str) -> None:
     """
     size = os.stat(path).st_size
     with suppress(FileNotFoundError):
-        if os.stat(f"{path}-wal").st_size:
+        if os.stat(log_of(connection)).st_size:
             return
     if size % _pragma(connection, "page_size"):
         raise QueueUnusable(f"{path} is corrupt: it was cut short. Move it away to go on with a new one")
@@ -211,6 +215,11 @@ def _recognise(connection: sqlite3.Connection, path: str) -> int:
     if version != SCHEMA_VERSION:
         raise QueueUnusable(f"{path} has schema {version}; this version of the library knows {SCHEMA_VERSION}")
     return int(version)
+
+
+def log_of(connection: sqlite3.Connection) -> str:
+    """The path of the write-ahead log: it lies beside the file itself, not beside a link to it."""
+    return f"{connection.execute('PRAGMA database_list').fetchone()[2]}-wal"
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -19,7 +19,7 @@ _MOST_MOVES = 3
 
 
 class Store:
-    """Connects when it is needed, and anew when the file at the path is another one.
+    """Connects when it is needed, and anew when the file at the path, or the log beside it, is another one.
 
     Args:
         path: of the file.
@@ -33,6 +33,8 @@ class Store:
         self._clock = clock
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self._log = ""
+        self._log_identity: tuple[int, int] | None = None
         self._is_durable = False
 
     def read(self, job: Job, task: Task[T]) -> T:
@@ -91,10 +93,14 @@ class Store:
         self._connection = _file.connect(self._path, self._create, lambda work: _retry(job, work, self._path))
         self._is_durable = False
         self._identity = before or _file.identity(self._path)
+        self._log = _file.log_of(self._connection)
+        self._log_identity = _file.identity(self._log)
         return self._connection
 
     def _is_in_place(self) -> bool:
-        return self._identity is not None and _file.identity(self._path) == self._identity
+        """What is written into a log that was deleted is seen by nobody else, and goes with the process."""
+        is_file = self._identity is not None and _file.identity(self._path) == self._identity
+        return is_file and _file.identity(self._log) == self._log_identity
 
     def _look(self, connection: sqlite3.Connection, task: Task[T]) -> T:
         connection.execute("BEGIN")

@@ -19,6 +19,10 @@ from gevent_dispatcher.queues._record import Record, decode, encode
 _ROW_BYTES = 120
 # In a damaged file a number may have become something else.
 _PUT_AT = "coalesce(CAST(put_at AS REAL), 0.0)"
+# In such a file the newest message may have lost its body, and must not get another's.
+_NEXT_ID = "SELECT 1 + max({})".format(
+    ", ".join(f"(SELECT coalesce(max(id), 0) FROM {table})" for table in ("body", "message", "dead"))
+)
 
 
 def put(connection: sqlite3.Connection, now: float, requests: Sequence[Request], max_bytes: int) -> None:
@@ -38,7 +42,7 @@ def _insert(connection: sqlite3.Connection, records: Sequence[Record], now: floa
 
 
 def _insert_bodies(connection: sqlite3.Connection, records: Sequence[Record]) -> list[tuple[int, Record]]:
-    first = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM body").fetchone()[0]
+    first = connection.execute(_NEXT_ID).fetchone()[0]
     numbered = list(enumerate(records, first))
     connection.executemany("INSERT INTO body VALUES (?, ?)", [(id, each.body) for id, each in numbered])
     return numbered
