@@ -120,10 +120,9 @@ class _HttpLink:
             self._client.close()
 
     def _loaded(self) -> Any:
-        if self._client is None or self._client.is_outdated:
-            with self._loading:
-                if self._client is None or self._client.is_outdated:
-                    self._client = self._load()
+        with self._loading:
+            if self._client is None or self._client.is_outdated:
+                self._client = self._load()
         return self._client
 
     def _load(self) -> Any:
@@ -132,12 +131,15 @@ class _HttpLink:
 
 _CLIENT = "gevent_dispatcher._http_client"
 _CONNECTION = "gevent_dispatcher._http_connection"
+# The client that has brought in urllib3, while ssl is not patched.
+_early: list[Any] = []
 
 
 def _import_client() -> Any:
     is_first = "urllib3" not in sys.modules
     client = import_module(_CLIENT)
-    if is_first and not monkey.is_module_patched("ssl") and _forget_urllib3 not in events.subscribers:
+    if is_first and not monkey.is_module_patched("ssl"):
+        _early.append(client)
         events.subscribers.append(_forget_urllib3)
     return client
 
@@ -146,12 +148,10 @@ def _forget_urllib3(event: object) -> None:
     """Undo our import of urllib3 when ssl is patched after it: the application's own must be one made after the patch.
 
     urllib3 keeps the class ssl.SSLContext as it was imported, and each property that is set on one of an earlier class
-    ends in a RecursionError. What the application had imported by itself before the patch stays as broken as it is.
+    ends in a RecursionError. What the application had imported by itself before the patch stays as broken as it is, and
+    what it imported after it stays when ssl is patched once more.
     """
-    if isinstance(event, events.GeventDidPatchModuleEvent) and event.module_name == "ssl":
-        client = sys.modules.pop(_CLIENT, None)
-        sys.modules.pop(_CONNECTION, None)
-        if client is not None:
-            client.Client.is_outdated = True
-        for name in [name for name in sys.modules if name.split(".")[0] == "urllib3"]:
+    if _early and isinstance(event, events.GeventDidPatchModuleEvent) and event.module_name == "ssl":
+        _early.pop().Client.is_outdated = True
+        for name in [name for name in sys.modules if name in (_CLIENT, _CONNECTION) or name.split(".")[0] == "urllib3"]:
             del sys.modules[name]

@@ -84,3 +84,34 @@ def test_our_https_works_even_where_the_application_broke_its_own(collector: Col
     assert said["delivered"] == 1
     # The application imported requests before the patch: that it breaks is known, and not ours to change.
     assert said["application"] == ("RecursionError" if collector.url.startswith("https") else 200)
+
+
+PATCHED_TWICE = """
+import sys
+from gevent_dispatcher import GeventEventDispatcher
+from tests.events import log_event
+
+def dispatch():
+    dispatcher.dispatch_event(log_event(sys.argv[1]))
+    assert dispatcher.flush(10)
+
+dispatcher = GeventEventDispatcher()
+dispatch()
+import warnings
+warnings.simplefilter("ignore")
+from gevent import monkey
+monkey.patch_all()
+dispatch()
+import urllib3.util
+monkey.patch_ssl()
+assert sys.modules["urllib3"] is urllib3
+assert sys.modules["urllib3.util"] is urllib3.util
+dispatch()
+assert dispatcher.stats().delivered == 3, dispatcher.stats()
+"""
+
+
+def test_what_the_application_imported_after_the_patch_stays_when_ssl_is_patched_again(collector: Collector) -> None:
+    command = [sys.executable, "-c", PATCHED_TWICE, collector.url]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
