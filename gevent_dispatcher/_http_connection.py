@@ -64,7 +64,7 @@ class _GeventConnection:
         error: OSError = OSError(errno.EADDRNOTAVAIL, "the name has no address")
         host, port = self._dns_host, self.port  # type: ignore[attr-defined]  # a mixin
         addresses = self.resolver.resolve(host, port, self._deadline - monotonic())
-        for (family, kind, protocol, _, address), seconds in zip(addresses, self._shares(len(addresses))):
+        for seconds, (family, kind, protocol, _, address) in zip(self._shares(len(addresses)), addresses):
             try:
                 options = self.socket_options  # type: ignore[attr-defined]  # a mixin
                 return _opened(family, kind, protocol, address, seconds, options)
@@ -123,7 +123,7 @@ class _GeventConnection:
         Args:
             buffering: urllib3 1.26 asks for it.
         """
-        if not _IS_FIRST:  # which has done it
+        if not _IS_FIRST:  # pragma: no branch  # urllib3 1.26 has done it
             self.sock.settimeout(self.timeout)  # type: ignore[attr-defined]  # a mixin
         first = self._first_bytes()
         status = plain_status(first) if len(first) < _FIRST else None  # else TLS may hold more where poll sees none
@@ -170,7 +170,7 @@ class _FirstPool:
 
     ResponseCls = Answered
 
-    def _get_conn(self, timeout: float | None = None) -> Any:
+    def _get_conn(self, timeout: float | None = None) -> Any:  # pragma: no cover  # as above
         """Without asking gevent's poll whether a kept connection is dead, which takes a turn of the hub."""
         kept: _Kept | None = self.pool  # type: ignore[attr-defined]  # a mixin
         if kept is None:
@@ -241,7 +241,7 @@ def _noted(answers: list[Response], *args: Any, **options: Any) -> Response:
 
 def _is_readable(sock: Any) -> bool:
     """Ask the kernel, without a turn of the hub as gevent's own poll takes."""
-    if _poll is None:
+    if _poll is None:  # pragma: no cover  # where the system has no poll, as Windows
         return bool(monkey.get_original("select", "select")([sock], [], [], 0)[0])
     poll = _poll()
     poll.register(sock, select.POLLIN)

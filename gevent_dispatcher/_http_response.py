@@ -118,7 +118,7 @@ class Answered:
     _connection: Any = None
     _pool: Any = None
 
-    @classmethod
+    @classmethod  # pragma: no cover  # urllib3 1.26
     def from_httplib(cls, response: Answered, pool: Any, connection: Any, **_: Any) -> Answered:
         """As a pool of urllib3 1.26 wraps http.client's answers: there is nothing to wrap."""
         response._pool, response._connection = pool, connection

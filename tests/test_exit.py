@@ -178,6 +178,20 @@ atexit.register(dispatch, 2)
 
 
 @both
+def test_the_first_event_of_a_dispatcher_may_come_while_another_is_drained(collector: Collector, patched: str) -> None:
+    script = """
+def hook(delivery):
+    late.dispatch_event(log_event(url))
+dispatcher = GeventEventDispatcher(proxy="", flush_interval=60, on_delivery=hook)
+late = GeventEventDispatcher(proxy="")
+dispatch(1)
+"""
+    _, errors = ended(start(script, collector.url, patched))
+    assert errors == ""
+    assert collector.counts()["unique"] == 2
+
+
+@both
 def test_close_in_a_signal_handler_loses_nothing(collector: Collector, patched: str) -> None:
     collector.change(latency=0.05)
     script = """
@@ -363,6 +377,23 @@ os._exit(0)  # Python's own exit handlers do not run there
     output, errors = ended(start(script, collector.url, patched))
     assert (output, errors) == ("the application's\n", "")
     assert collector.counts()["unique"] == 6
+
+
+@both
+@pytest.mark.parametrize("previous", ["", "uwsgi.atexit = None"])
+def test_uwsgis_own_exit_hook_drains_where_there_was_none(collector: Collector, patched: str, previous: str) -> None:
+    script = f"""
+import types
+uwsgi = sys.modules["uwsgi"] = types.ModuleType("uwsgi")
+{previous}
+dispatcher = GeventEventDispatcher(proxy="")
+dispatch(5)
+uwsgi.atexit()
+os._exit(0)
+"""
+    output, errors = ended(start(script, collector.url, patched))
+    assert (output, errors) == ("", "")
+    assert collector.counts()["unique"] == 5
 
 
 @both

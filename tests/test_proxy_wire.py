@@ -166,6 +166,12 @@ def test_an_endpoint_that_answers_as_only_a_proxy_should_is_taken_at_its_word(pl
     assert [direct, tunnelled] == [Answer(407)] * 2
 
 
+def test_a_proxy_that_closes_instead_of_answering_is_asked_once() -> None:
+    with HostileServer(default="close_before") as proxy:
+        assert "closed before an answer" in post(opened(proxy=proxy.url()), HTTPS).error
+        assert len(proxy.received) == 1
+
+
 def test_a_proxy_that_is_not_there_is_an_error_that_says_so() -> None:
     answer = post(opened(proxy="http://user:secret@127.0.0.1:9"), HTTPS)
     assert answer.error == "ProxyError: ConnectionRefusedError: Connection refused"

@@ -6,7 +6,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 import gevent
 import pytest
@@ -283,6 +283,58 @@ def test_a_fork_while_the_spool_is_delivered_doubles_nothing(mood: Mood, server:
     assert dict(server.accepted) == dict.fromkeys([*everyone, "later"], 1)
 
 
+_FORKS = """
+from gevent import monkey
+monkey.patch_all()
+import os, sys
+import gevent
+from gevent_dispatcher import GeventEventDispatcher
+from tests.events import log_event, visitor
+from tests.test_spool import Own
+from tests.waiting import wait_until
+
+class Opening(Own):
+    "Is opened slowly, as a disk that has to wake up is."
+
+    def __init__(self):
+        super().__init__()
+        self.gate = gevent.event.Event()
+        self.is_opening = False
+
+    def open(self):
+        self.is_opening, pid = True, os.getpid()
+        self.gate.wait()
+        assert pid == os.getpid(), "what the parent had begun goes on in its child"
+        return self
+
+def dispatch(name):
+    dispatcher.dispatch_event(log_event(url, visitor(name)))
+
+url, moment, path = sys.argv[1:]
+spool = Opening() if moment == "opening" else path
+dispatcher = GeventEventDispatcher(proxy="", spool=spool, flush_interval=0)
+dispatch("before")
+wait_until(lambda: dispatcher.stats().delivered == 1 and (moment == "idle" or spool.is_opening))
+pid = os.fork()
+if moment == "opening":
+    spool.gate.set()
+dispatch("parent" if pid else "child")
+assert dispatcher.close(20)
+assert dispatcher.stats().delivered == (2 if pid else 1), dispatcher.stats()
+if not pid:
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+"""
+
+
+@pytest.mark.parametrize("moment", ["idle", "opening"])
+def test_a_fork_beside_a_spool_costs_neither_process_an_event(server: PickyServer, moment: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _FORKS, server.url, moment, str(tmp_path / "spool.db")]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert dict(server.accepted) == {"before": 1, "parent": 1, "child": 1}
+
+
 # -- a spool that is a queue of the user's own -------------------------------------------------------------------------
 
 
@@ -337,24 +389,47 @@ def test_what_expires_while_the_spool_is_away_is_dropped_without_asking_it(make:
 
 
 class Slow(Own):
+    """Takes its time, for as long as the gate is shut."""
+
     def __init__(self) -> None:
         super().__init__()
         self.gate = Event()
+        self.calls = 0
 
     def put(self, requests: Sequence[Any]) -> None:
+        self.calls += 1
         self.gate.wait()
         super().put(requests)
 
 
+class Stuck:
+    """A transport that sends nothing before the end, and hears of the end then.
+
+    Args:
+        at_the_end: called some time after the senders were stopped, for each that sent.
+    """
+
+    def __init__(self, at_the_end: Callable[[], object]) -> None:
+        self._at_the_end = at_the_end
+
+    def open(self, connections: int) -> Stuck:
+        return self
+
+    def send(self, request: Any) -> Any:
+        try:
+            Event().wait()
+        finally:
+            gevent.spawn_later(0.05, self._at_the_end)
+
+    def close(self) -> None:
+        pass
+
+
 def test_what_is_being_stored_at_the_end_is_waited_for(make: Maker) -> None:
     slow = Slow()
-    with refusing_port() as port:
-        dispatcher = make(spool=slow, buffer_events=10, batch_size=1)
-        dispatch(dispatcher, f"http://127.0.0.1:{port}/", names(9))
-        closing = gevent.spawn(dispatcher.close, 4)
-        gevent.sleep(0.1)
-        slow.gate.set()
-        closing.join()
+    dispatcher = make(spool=slow, transport=Stuck(slow.gate.set), buffer_events=10, batch_size=1)
+    dispatch(dispatcher, "http://events.example/", names(9))
+    dispatcher.close(2)
     assert dispatcher.stats().spooled == len(slow.requests) == 9
 
 
@@ -379,6 +454,21 @@ def test_a_slow_disk_keeps_what_it_was_given_in_time(make: Maker, caplog: pytest
     assert len(disk.requests) == stats.spooled >= 5
     assert stats.spooled + stats.dropped["closed"] == 40
     assert f"cannot spool {stats.dropped['closed']} events (QueueUnavailable: the time to close was over" in caplog.text
+
+
+def test_what_hangs_while_it_is_stored_is_stored_by_another_try_at_the_end(make: Maker) -> None:
+    class Hanging(Slow):
+        def put(self, requests: Sequence[Any]) -> None:
+            if self.calls:
+                self.gate.set()
+            super().put(requests)
+
+    hanging = Hanging()
+    dispatcher = make(spool=hanging, transport=Stuck(lambda: None), buffer_events=10, batch_size=1)
+    dispatch(dispatcher, "http://events.example/", names(9))
+    wait_until(lambda: hanging.calls)
+    dispatcher.close(1)
+    assert dispatcher.stats().spooled == len(hanging.requests) == 9
 
 
 class Unreadable(Own):

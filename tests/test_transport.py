@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 import ssl
+from contextlib import closing
 from pathlib import Path
 from time import monotonic
 from typing import Any, Iterator
@@ -13,7 +15,10 @@ import gevent
 import gevent.socket
 import greenlet
 import pytest
+import urllib3
 from gevent import monkey
+from gevent.server import StreamServer
+from urllib3.exceptions import ConnectTimeoutError
 
 from gevent_dispatcher import Answer
 from tests.hostile import Certificate, HostileProcess, HostileServer, make_certificates, refusing_port
@@ -159,6 +164,25 @@ def test_a_threadpool_that_the_application_has_filled_costs_its_time_and_no_more
         wait_until(lambda: all(each.ready() for each in stuck))
 
 
+def test_an_end_behind_an_interim_answer_is_an_error_and_the_request_is_not_sent_again(no_proxy: None) -> None:
+    """An answer had begun on this kept connection, so that the request has arrived."""
+    sent: list[bytes] = []
+
+    def serve(connection: Any, _: object) -> None:
+        with closing(connection):
+            for answer in (b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n"):
+                assert connection.recv(65_536)
+                connection.sendall(answer)
+                sent.append(answer)
+
+    with closing(StreamServer(("127.0.0.1", 0), serve)) as server:
+        server.start()
+        link, url = opened(), f"http://127.0.0.1:{server.server_port}/"
+        assert post(link, url) == Answer(204)
+        assert "RemoteDisconnected" in post(link, url).error
+    assert len(sent) == 2
+
+
 def test_silence_ends_within_the_read_timeout(server: HostileServer) -> None:
     answer = post(opened(read_timeout=0.1), server.url("blackhole"))
     assert "time" in answer.error.lower()
@@ -232,6 +256,44 @@ def test_https_after_http_uses_the_same_context(certificates: dict[str, Certific
         link = opened(ssl_context=context)
         assert post(link, plain.url("status/204")) == Answer(204)
         assert post(link, tls.url("status/204")) == Answer(204)
+
+
+def test_a_link_that_is_closed_while_an_answer_is_awaited_says_what_came_of_it(server: HostileServer) -> None:
+    link = opened(read_timeout=0.3)
+    sender = gevent.spawn(post, link, server.url("blackhole"))
+    wait_until(lambda: server.received)
+    link.close()
+    assert "time" in sender.get(timeout=10).error.lower()
+
+
+def test_more_at_once_than_were_said_are_served_and_as_many_as_were_said_are_kept(server: HostileServer) -> None:
+    link = opened()
+
+    def answers(at_once: int) -> list[Answer]:
+        senders = [gevent.spawn(post, link, server.url("delay/0.1")) for _ in range(at_once)]
+        gevent.joinall(senders, timeout=10)
+        return [each.value for each in senders]
+
+    assert answers(5) == [Answer(204)] * 5
+    assert server.connections == 5
+    assert answers(4) == [Answer(204)] * 4
+    assert server.connections == 5
+
+
+def test_after_the_hub_was_held_for_longer_than_connecting_may_take_no_address_is_tried(server: HostileServer) -> None:
+    """Not even with what is left of the time, which is less than nothing."""
+    from gevent_dispatcher._http_connection import pool_classes
+
+    class Holding:
+        def resolve(self, host: str, port: int, seconds: float) -> list[Any]:
+            monkey.get_original("time", "sleep")(seconds + 0.01)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port))]
+
+    resolver: Any = Holding()
+    pool: Any = pool_classes(resolver)["http"]("127.0.0.1", server.port, timeout=urllib3.Timeout(connect=0.05))
+    with closing(pool), pytest.raises(ConnectTimeoutError, match="connecting timed out"):
+        pool.urlopen("GET", "/status/204", retries=False)
+    assert server.connections == 0
 
 
 def test_a_bundle_that_is_missing_is_an_error_in_words(
