@@ -7,12 +7,13 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
 
 import pytest
 
+from gevent_dispatcher.commands._queues import Watched
 from gevent_dispatcher.commands.queue import _as_table
-from gevent_dispatcher.queues import Status
+from gevent_dispatcher.queues import QueueUnavailable, Status
 from tests.commands import QueueFile, Terminal, environ, request, run
 
 URL = "http://127.0.0.1:9/v1/events?token=s3cret"
@@ -37,6 +38,30 @@ def buried(queue: QueueFile) -> QueueFile:
 
 def ids(queue: QueueFile) -> list[str]:
     return [letter.id for letter in queue.opened.dead()]
+
+
+# -- a queue that is looked at while something works with it -----------------------------------------------------------
+
+
+class Looks:
+    """A queue that counts how often it was asked, and is away at the second time."""
+
+    asked = 0
+
+    def status(self) -> Status:
+        self.asked += 1
+        if self.asked == 2:
+            raise QueueUnavailable("away")
+        return Status(self.asked, 0, 0, 0)
+
+
+@pytest.mark.parametrize(("is_paid", "seen", "asked"), [(False, [1, None, 3], 3), (True, [1, 1, 1], 1)])
+def test_a_look_that_is_paid_for_is_rare(is_paid: bool, seen: list[int | None], asked: int) -> None:
+    queue: Any = Looks()
+    watched = Watched(queue, is_paid)
+    found = [watched.status() for _ in range(3)]
+    assert [each and each.waiting for each in found] == seen
+    assert queue.asked == asked
 
 
 # -- queues that cannot be used ----------------------------------------------------------------------------------------

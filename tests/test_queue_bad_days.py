@@ -89,6 +89,18 @@ def test_an_empty_file_becomes_a_queue(path: Path) -> None:
     assert drained(path) == 200
 
 
+def test_a_file_that_another_process_made_a_moment_ago_stays_as_it_is(path: Path) -> None:
+    """Between the look at an empty file and the lock that is taken to make it a queue."""
+    from gevent_dispatcher.queues import _file
+
+    fill(path, 1)
+    connection = sqlite3.connect(path, isolation_level=None)
+    _file._create(connection, str(path))
+    assert not connection.in_transaction
+    connection.close()
+    assert drained(path) == 1
+
+
 def test_a_newer_schema_is_refused_untouched(path: Path) -> None:
     fill(path, 1)
     alter(path, "PRAGMA user_version = 2")
@@ -326,15 +338,16 @@ print(queue.status().waiting, attempt(lambda: queue.put([request()])))
     assert drained(path) == int(second.split()[0]) + 1
 
 
-def test_a_disk_that_is_full_from_the_start_leaves_a_file_that_becomes_a_queue(path: Path) -> None:
+@pytest.mark.parametrize("room", [5_000, 12_000, 20_000])  # for a file; for some pages of its log
+def test_a_disk_that_is_full_from_the_start_leaves_a_file_that_becomes_a_queue(path: Path, room: int) -> None:
     script = """
 limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, limit[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), limit[1]))
 print(attempt(lambda: queue.put([request()])))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit[1], limit[1]))
 print(attempt(lambda: queue.put([request()])))
 """
-    first, second = run(script, path).splitlines()
+    first, second = run(script, path, room).splitlines()
     assert first.startswith(("QueueFull: ", "QueueUncertain: ", "QueueUnavailable: ")), first
     assert second == "done"
     assert drain(SqliteQueue(path).open()) == 1

@@ -514,6 +514,19 @@ def test_a_call_that_never_ends_is_given_up_in_time(client: Recording) -> None:
     assert third.successful()
 
 
+def test_a_call_that_fails_late_changes_nothing_for_who_has_left_it(client: Recording) -> None:
+    client.script["send_message_batch"] = [lambda parameters: gevent.event.Event().wait()]
+    queue = queue_of(client, timeout=0.1)
+    puts = [gevent.spawn(queue.put, [request(f"[{number}]")]) for number in range(2)]
+    gevent.joinall(puts, timeout=5)
+    assert [type(put.exception) for put in puts] == [QueueUncertain] * 2
+    assert [str(put.exception) for put in puts] == [
+        "SQS did not answer within 0.1 s",
+        "no room for another call to SQS within 0.1 s",
+    ]
+    assert len(client.calls) == 1
+
+
 def test_a_put_that_gets_no_turn_in_time_is_given_up(client: Recording) -> None:
     client.script["send_message_batch"] = [lambda parameters: gevent.event.Event().wait()] * 20
     queue = queue_of(client, timeout=0.1)
