@@ -21,6 +21,7 @@ from tests.queues import request
 from tests.waiting import wait_until
 
 allocate_lock = monkey.get_original("_thread", "allocate_lock")
+get_ident = monkey.get_original("_thread", "get_ident")
 start_new_thread = monkey.get_original("_thread", "start_new_thread")
 
 
@@ -198,6 +199,55 @@ def test_the_garbage_collector_does_not_wait_for_a_disk_that_hangs(worker: Worke
     assert gc.isenabled()
     disk.lock.release()
     assert isinstance(caller.exception, QueueUncertain)
+
+
+class Cycle:
+    """Garbage that only the collector finds; what it belongs to may be finalized in the thread of its hub alone."""
+
+    def __init__(self, finalized_in: list[int]) -> None:
+        self._itself = self
+        self._finalized_in = finalized_in
+
+    def __del__(self) -> None:
+        self._finalized_in.append(get_ident())
+
+
+def test_what_became_garbage_meanwhile_is_not_finalized_by_the_thread(disk: Disk) -> None:
+    worker, finalized_in = Worker(disk.make, 30), []
+    worker.call(disk.hang_before)
+    disk.lock.acquire()
+    caller = gevent.spawn(worker.call, disk.hang_before)
+    wait_until(lambda: disk.is_waited_for)
+    Cycle(finalized_in)
+    many: list[list[None]] = [[] for _ in range(20_000)]
+    disk.lock.release()
+    assert caller.get(timeout=10) == "answer"
+    wait_until(lambda: finalized_in)
+    assert finalized_in == [get_ident()]
+    assert len(many) == 20_000
+    worker.close()
+
+
+def test_a_thread_that_is_never_idle_does_not_keep_the_garbage(disk: Disk) -> None:
+    worker, finalized_in, many = Worker(disk.make, 30), [], []
+    found: list[list[int]] = []
+
+    def fill(*_: Any) -> None:
+        many.extend([[] for _ in range(20_000)])  # type: ignore[var-annotated]  # enough that the collector would run
+        Cycle(finalized_in)
+
+    def call() -> None:
+        worker.call(fill)
+        found.append(list(finalized_in))
+
+    disk.lock.acquire()
+    calls = [gevent.spawn(each) for each in (call, lambda: worker.call(disk.hang_before))]
+    wait_until(lambda: found and disk.is_waited_for)
+    assert not gc.isenabled()
+    disk.lock.release()
+    gevent.joinall(calls, timeout=10, raise_error=True)
+    assert found == [[get_ident()]]
+    worker.close()
 
 
 def test_greenlets_at_once_make_one_thread(worker: Worker, disk: Disk) -> None:

@@ -7,9 +7,9 @@ take the one ticket, and taking it cannot be torn apart by another thread or a s
 from __future__ import annotations
 
 import gc
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from time import monotonic
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
 from gevent_dispatcher.queues._protocol import QueueUnavailable, QueueUncertain
 
@@ -49,11 +49,22 @@ class Job:
         """In the thread: do the work, unless nobody waits for it any more, and tell its caller."""
         work = self._work
         if work is not None:
-            with self._no_collection():
-                self._outcome = _outcome(work, session, self)
+            self._stop_collector()
+            self._outcome = _outcome(work, session, self)
             self._work = None
             with suppress(Exception):  # the caller's hub is gone, and the caller with it
                 self._signal.send()
+
+    def _stop_collector(self) -> None:
+        """What the collector finalizes may be a watcher or a socket of a hub's, not to be touched in this thread."""
+        self._is_collector_off = self.stopped_collector = gc.isenabled()
+        gc.disable()
+
+    def let_collect(self) -> None:
+        """In the thread, as the last that it does before it waits: whatever it made after this could collect in it."""
+        if self._is_collector_off:
+            self._is_collector_off = False
+            gc.enable()
 
     def claim(self) -> None:
         """In the thread: reach the point of no return, or learn that the caller has given up.
@@ -130,18 +141,6 @@ class Job:
             raise error
         finally:
             del error  # or it would refer to itself by way of this frame
-
-    @contextmanager
-    def _no_collection(self) -> Iterator[None]:
-        """What the collector finalizes may be a watcher or a socket of a hub's, not to be touched in this thread."""
-        self._is_collector_off = self.stopped_collector = gc.isenabled()
-        gc.disable()
-        try:
-            yield
-        finally:
-            if self._is_collector_off:
-                self._is_collector_off = False
-                gc.enable()
 
 
 def _outcome(work: Callable[[Any, Job], Any], session: Any, job: Job) -> tuple[Any, BaseException | None]:

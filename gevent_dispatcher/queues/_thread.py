@@ -169,8 +169,12 @@ class _Thread:
         is_last = False
         while not is_last:
             job = self._jobs.get()
-            with self._guard:
+            self._guard.take()
+            try:
                 job.run(session)
+                job.let_collect()  # before a fork may come, whose child would stay without its collector
+            finally:
+                self._guard.give()
             is_last = job.is_last
             del job  # or its requests would stay in memory until the next one comes
         session.close()
@@ -193,18 +197,21 @@ class Guard:
         self._turnstile = allocate_lock()
         self._held: list[Any] = []
 
-    def __enter__(self) -> None:
-        with self._turnstile:
-            pass
+    # Around these the collector is on: nothing is made that would have it run, neither a `with` nor a tuple.
+    def take(self) -> None:
+        """In the thread, before it works."""
+        self._turnstile.acquire()
+        self._turnstile.release()
         self._lock.acquire()
 
-    def __exit__(self, *_: object) -> None:
+    def give(self) -> None:
+        """In the thread, when it has worked."""
         self._lock.release()
 
     def yield_to_fork(self) -> None:
         """In the thread: give the lock to a fork that waits, and take it back."""
-        self.__exit__()
-        self.__enter__()
+        self.give()
+        self.take()
 
     def before_fork(self) -> None:
         """Wait until the thread does nothing, and let it begin nothing."""
