@@ -7,6 +7,8 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).resolve().parent
 README = (HERE / "README.md").read_text(encoding="utf-8")
+# A link to a file, or a picture; not one to a heading or to another site.
+LINK_TO_FILE = re.compile(r"!?\[([^]]+)\]\((?!#|https?:)([^)#]+)[^)]*\)")
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "gevent_dispatcher" / "__init__.py").read_text("utf-8"), re.M)
 
 # From 5.5 on the SDK needs Python 3.9: on 3.8 it refuses every datafile that has rollouts.
@@ -31,11 +33,23 @@ FUZZ = ['atheris>=2.3; python_version >= "3.11" and sys_platform == "linux"', "h
 SHIPPING = ["build>=1", "readme_renderer[md]>=37"]
 TEST = ["pytest-timeout>=2", "hypothesis>=6", "trustme>=1", "requests>=2", "pyyaml>=6", *LAMBDA, *SHIPPING]
 
+
+def without_links(readme: str) -> str:
+    """The README for a package index, where no file lies beside it: each that it links to is named instead."""
+    page = LINK_TO_FILE.sub(lambda link: named(*link.groups()), readme)
+    return f"{page.rstrip()} The files that are named on this page are in the source distribution.\n"
+
+
+def named(text: str, path: str) -> str:
+    """What stands in the place of a link."""
+    return f"`{path}`" if path.endswith(text) else f"{text} (`{path}`)"
+
+
 setup(
     name="gevent-dispatcher",
     version=VERSION.group(1),
     description="Delivers the Optimizely Feature Experimentation SDK's events in gevent servers; nobody waits",
-    long_description=README,
+    long_description=without_links(README),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],

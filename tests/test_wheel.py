@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 import gevent_dispatcher
+from tests import documents
 from tests.wheels import PACKAGE, ROOT, Shipped, packaged_files, ship
 
 pytest.importorskip("build", reason="build is not installed: pip install build")
@@ -93,7 +95,15 @@ def test_the_sdist_can_be_tested_and_read(shipped: Shipped) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     tests = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py")}
     assert packaged_files() | tests <= names
-    assert {"LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "pyproject.toml", "setup.py"} <= names
+    linked = {name for name in documents.NAMES for name in (name, *files_linked_from(name))}
+    assert {"LICENSE", "pyproject.toml", "setup.py", *linked} <= names
+
+
+def files_linked_from(name: str) -> set[str]:
+    """The files that a document links to, by their paths from the root."""
+    directory = Path(name).parent
+    paths = {target.partition("#")[0] for target in documents.links(name)} - {""}
+    return {os.path.normpath(directory / path) for path in paths}
 
 
 def test_the_metadata_says_what_it_is_and_where_it_runs(metadata: Message) -> None:
@@ -119,11 +129,22 @@ def test_the_long_description_is_the_readme_and_renders(metadata: Message) -> No
     assert metadata["Description-Content-Type"] == "text/markdown"
     text = metadata.get_payload()
     assert isinstance(text, str)
-    assert text.strip() == (ROOT / "README.md").read_text("utf-8").strip()
     page = markdown.render(text)
     assert page is not None
     assert re.search(r"<h1[^>]*>gevent_dispatcher<", page)
     assert page.count("<table>") == len(re.findall(r"^\| ?:?-[-:| ]*\|$", text, re.M))
+
+
+def test_the_long_description_links_to_no_file_but_names_it(metadata: Message) -> None:
+    text = metadata.get_payload()
+    assert isinstance(text, str)
+    readme = (ROOT / "README.md").read_text("utf-8")
+    # A page of an index has nothing beside it, so that such a link would lead nowhere.
+    assert set(re.findall(r"\]\(([^)]*)\)", text)) == {each for each in documents.links("README.md") if each[0] == "#"}
+    assert [path for path in files_linked_from("README.md") if f"`{path}`" not in text] == []
+    code = re.compile(r"^```.*?^```$", re.M | re.S)
+    assert code.findall(text) == code.findall(readme)
+    assert len(text.split("## ")) == len(readme.split("## "))
 
 
 def test_what_is_imported_is_what_was_installed(bare_python: str, said: dict[str, Any]) -> None:
