@@ -13,12 +13,15 @@ try:
 except KeyboardInterrupt:
     raise SystemExit(_INTERRUPTED) from None
 
+import io
 import os
 import sys
 
 
 def run() -> int:
     """Run the command line of this process, and return its exit code; what it printed is written by then."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it: no letter ends a command
     code = _code()
     try:
         if sys.stdout is not None:  # it was closed

@@ -161,6 +161,36 @@ def test_the_worker_tells_its_counts_to_a_program(tmp_path: Path) -> None:
     assert (counts["received"], counts["acked"], counts["delivered_events"], counts["held"]) == (2, 2, 2, 0)
 
 
+# -- what a terminal can show ------------------------------------------------------------------------------------------
+
+
+def test_a_letter_that_the_terminal_has_not_is_no_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "été.db"
+    with QueueFile(path) as queue:
+        queue.put("http://127.0.0.1:9/", "a")
+        queue.bury("rejected: é")
+    for arguments, shown in ((("queue", "dead", path), r"rejected: \xe9"), (("bench", "--events", "100"), r"\xb5s")):
+        environment = {**environ(), "PYTHONIOENCODING": "ascii"}
+        command = [*MODULE, *map(str, arguments)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+        assert shown in done.stdout
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_help_fits_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "2000")
+    whole = {command: called(command, "--help").output for command in COMMANDS}
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for command in COMMANDS:
+        lines = called(command, "--help").output.splitlines()
+        prose = [line for line in lines if line[:1].strip() and not line.startswith("usage: ")]
+        assert max(map(len, prose)) <= min(columns, 100), command
+        examples = [line for line in whole[command].splitlines() if line.startswith("  python -m")]
+        assert examples
+        assert [line for line in lines if line.startswith("  python -m")] == examples
+
+
 # -- who reads has seen enough -----------------------------------------------------------------------------------------
 
 

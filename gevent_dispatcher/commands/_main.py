@@ -7,20 +7,17 @@ import platform
 import sys
 from difflib import get_close_matches
 from importlib.metadata import version
-from pathlib import Path
 from typing import Sequence
 
 from gevent_dispatcher import __version__
 from gevent_dispatcher.commands import bench, collector, demo, doctor, queue, send, worker
-from gevent_dispatcher.commands._options import USAGE
+from gevent_dispatcher.commands._options import USAGE, Help, program
 from gevent_dispatcher.commands._signals import interruptible
 
 # In the order in which one comes to need them.
 _COMMANDS = (demo, bench, doctor, collector, send, worker, queue)
 # Those that end by themselves when a signal asks them to; of the others it ends the work.
 _HEEDFUL = frozenset(("collector", "send", "worker"))
-
-_SCRIPT, _MODULE = "gevent-dispatcher", "python -m gevent_dispatcher"
 
 _DESCRIPTION = """\
 Tools of gevent_dispatcher, which delivers the events of the Optimizely SDK from gevent applications.
@@ -70,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _check_command(parser, names, given)
     options, rest = parser.parse_known_args(given)
     if rest and not options.takes_rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        options.complain(f"unrecognized arguments: {' '.join(rest)}")
     if options.command is None:
         parser.print_help()
         return USAGE
@@ -80,30 +77,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return interruptible(lambda: int(options.run(options)))
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser, and those of its commands, whose help can be typed again as it stands."""
-
-    def format_help(self) -> str:
-        return super().format_help().replace(_MODULE, _program())
-
-
-def _program() -> str:
-    """How this command line was called."""
-    return _SCRIPT if Path(sys.argv[0]).name == _SCRIPT else _MODULE
-
-
 def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
     """The parser, and the names of its commands."""
-    parser = _Parser(
-        prog=_program(),
+    parser = argparse.ArgumentParser(
+        prog=program(),
         usage="%(prog)s COMMAND [OPTION ...]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=_versions(), help="print versions, and end")
-    parser.set_defaults(takes_rest=False)
+    parser.set_defaults(takes_rest=False, complain=parser.error)
     commands = parser.add_subparsers(dest="command", prog=parser.prog, help=argparse.SUPPRESS)
     for command in _COMMANDS:
         command.add(commands)

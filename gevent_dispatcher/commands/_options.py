@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+import textwrap
+from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Mapping
 
 from gevent_dispatcher._config import HttpConfig
@@ -16,6 +19,10 @@ if TYPE_CHECKING:
 # Exit codes of all commands but the doctor; the help of the command line says what they mean.
 WELL, INCOMPLETE, USAGE, UNUSABLE = 0, 1, 2, 3
 
+_SCRIPT, _MODULE = "gevent-dispatcher", "python -m gevent_dispatcher"
+# Prose is no wider on a terminal that is, in columns.
+_WIDEST = 100
+
 HTTP_HELP = {
     "connect_timeout": "to open a connection, TLS included",
     "read_timeout": "the longest silence while an answer is awaited",
@@ -23,11 +30,25 @@ HTTP_HELP = {
 }
 
 
+def program() -> str:
+    """How this command line was called."""
+    return _SCRIPT if Path(sys.argv[0]).name == _SCRIPT else _MODULE
+
+
+class Help(argparse.HelpFormatter):
+    """Descriptions whose prose fits the terminal; what is indented stays as it is, so that it can be typed again."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        prose = textwrap.TextWrapper(min(width, _WIDEST), break_long_words=False, break_on_hyphens=False)
+        blocks = groupby(text.replace(_MODULE, program()).splitlines(), lambda line: line[:1].strip() != "")
+        laid_out = (prose.wrap(" ".join(lines)) if is_prose else lines for is_prose, lines in blocks)
+        return "\n".join(line for block in laid_out for line in block)
+
+
 def add_command(commands: Commands, name: str, help: str, description: str, **others: Any) -> argparse.ArgumentParser:
-    """Add a command that is described in text which is laid out already."""
-    raw = argparse.RawDescriptionHelpFormatter
+    """Add a command with a description."""
     command = commands.add_parser(
-        name, help=help, description=description, formatter_class=raw, allow_abbrev=False, **others
+        name, help=help, description=description, formatter_class=Help, allow_abbrev=False, **others
     )
     command.set_defaults(complain=command.error)
     return command
