@@ -405,11 +405,10 @@ class TestCommand:
         ("arguments", "complaint"),
         [
             (["--host", "0.0.0.0"], "loopback"),
-            (["--latency", "-5"], "latency"),
+            (["--latency", "-5"], "--latency=-5: must be milliseconds from 0 to 3600000"),
             (["--status", "99"], "status"),
             (["--certfile", "chain.pem"], "keyfile"),
-            (["--certfile", "none.pem", "--keyfile", "none.pem"], "No such file"),
-            (["--port", "70000"], "port"),
+            (["--port", "70000"], "port=70000: must be from 0 to 65535; 0 takes a free one"),
             (["--status", "503", "--rate", "2"], "rate=2.0: must be a share from 0 to 1"),
             (["--rate", "0.2"], "nothing fails; say how, with --status, --hang or --reset"),
             (["--keep", "0"], "keep=0: must be a whole number of events from 1 to 1000000"),
@@ -419,6 +418,19 @@ class TestCommand:
         done = run("collector", *arguments)
         assert done.returncode == 2
         assert complaint in done.stderr.splitlines()[-1]
+
+    def test_says_what_cannot_be_used(self, collector: Collector, tmp_path: Path) -> None:
+        text, port = tmp_path / "text.pem", urlsplit(collector.url).port
+        text.write_text("no certificate", "utf-8")
+        for options, complaint in (
+            (["--port", str(port)], "Address already in use"),
+            (["--certfile", str(text), "--keyfile", "none.pem"], "No such file or directory: 'none.pem'"),
+            (["--certfile", str(text), "--keyfile", str(text)], f"{text}, {text}: must be a certificate chain"),
+        ):
+            done = run("collector", *options)
+            assert (done.returncode, done.stdout) == (3, "")
+            assert complaint in done.stderr
+            assert "Traceback" not in done.stderr
 
 
 def break_off(url: str) -> None:

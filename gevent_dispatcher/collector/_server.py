@@ -81,6 +81,7 @@ class Collector:
         seed: int | None = None,
     ) -> None:
         _check_host(host)
+        _check_port(port)
         _check_bounds(keep=keep, keep_bytes=keep_bytes, keep_uuids=keep_uuids)
         self._host = host
         self._port = port
@@ -250,6 +251,11 @@ def _check_host(host: str) -> None:
         )
 
 
+def _check_port(port: int) -> None:
+    if not 0 <= port <= 65_535:
+        raise ValueError(f"port={port}: must be from 0 to 65535; 0 takes a free one")
+
+
 def _check_bounds(**bounds: object) -> None:
     for name, value in bounds.items():
         whole(name, value, *_BOUNDS[name])
@@ -265,5 +271,10 @@ def _tls_files(certfile: str | None, keyfile: str | None) -> tuple[str, str] | N
 
 def _tls_context(certfile: str, keyfile: str) -> ssl.SSLContext:
     context: ssl.SSLContext = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certfile, keyfile)
+    for path in (certfile, keyfile):
+        open(path, "rb").close()  # what ssl says of one that is not there does not name it
+    try:
+        context.load_cert_chain(certfile, keyfile)
+    except ssl.SSLError:
+        raise OSError(f"{certfile}, {keyfile}: must be a certificate chain and its private key, in PEM") from None
     return context

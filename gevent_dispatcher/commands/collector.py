@@ -12,7 +12,7 @@ from gevent.event import Event
 from gevent_dispatcher.collector import Collector
 from gevent_dispatcher.collector._kept import KEEP, KEEP_BYTES
 from gevent_dispatcher.collector._ledger import KEEP_UUIDS
-from gevent_dispatcher.commands._options import WELL, add_command
+from gevent_dispatcher.commands._options import WELL, add_command, fail
 
 if TYPE_CHECKING:
     from gevent_dispatcher.commands._options import Commands
@@ -31,7 +31,7 @@ in memory and listens on this machine alone. Ctrl-C or SIGTERM ends it.
   GET  /api/faults     how it misbehaves; POST changes it, in seconds where the command line has milliseconds
   POST /api/reset      forget everything
   GET  /stream         server-sent events: hello, events, tick, faults, reset
-  GET  /counts /uuids /visitors, POST /reset /settings      as before
+  GET  /counts         the totals alone; /uuids, /visitors: how often each event came, and each visitor's events
 
 examples: see what arrives
   python -m gevent_dispatcher collector --port 8080
@@ -47,6 +47,9 @@ what is wrong with a payload
   curl http://127.0.0.1:8080/v1/events -H 'X-Optimizely-Strict: true' -d '{"account_id": "1", "visitors": [{}]}'
 """
 
+# In milliseconds, as the option has it; from code it is seconds.
+_LONGEST_LATENCY = 3_600_000
+
 
 def add(commands: Commands) -> None:
     """Add the command to a parser."""
@@ -55,6 +58,7 @@ def add(commands: Commands) -> None:
         "collector",
         "a local stand-in for the Optimizely Event API that shows and counts what it receives",
         _DESCRIPTION,
+        usage="%(prog)s [OPTION ...]",
     )
     command.add_argument("--host", default="127.0.0.1", help="a loopback address (default: %(default)s)")
     command.add_argument("--port", type=int, default=0, help="0 takes a free one (default: %(default)s)")
@@ -98,8 +102,10 @@ def _run(options: argparse.Namespace) -> int:
     try:
         collector = _collector(options)
         collector.start()
-    except (ValueError, OverflowError, OSError) as error:
+    except ValueError as error:
         options.complain(str(error))
+    except OSError as error:
+        return fail(error)
     with collector:
         print(collector.url, flush=True)
         print(f"the page: {collector.base_url}/", flush=True)
@@ -108,6 +114,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _collector(options: argparse.Namespace) -> Collector:
+    if not 0 <= options.latency <= _LONGEST_LATENCY:
+        raise ValueError(f"--latency={options.latency:g}: must be milliseconds from 0 to {_LONGEST_LATENCY}")
     fails = options.status != 204 or options.hang or options.reset
     if options.rate is not None and not fails:
         raise ValueError(f"rate={options.rate}: nothing fails; say how, with --status, --hang or --reset")
