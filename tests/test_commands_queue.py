@@ -18,7 +18,14 @@ from tests.commands import QueueFile, Terminal, environ, request, run
 
 URL = "http://127.0.0.1:9/v1/events?token=s3cret"
 
-ACTIONS = [("status",), ("dead",), ("requeue", "--all"), ("purge", "--yes"), ("purge", "--dead", "--yes")]
+ACTIONS = [
+    ("status",),
+    ("dead",),
+    ("requeue", "--all"),
+    ("requeue", "nonsense"),
+    ("purge", "--yes"),
+    ("purge", "--dead", "--yes"),
+]
 
 
 @pytest.fixture
@@ -293,7 +300,7 @@ def test_purge_asks(buried: QueueFile, answer: str, code: int, left: int) -> Non
         (["status", "queue.db", "--region", "eu-west-1"], "--region: is for queues of Amazon SQS"),
         (["status", ""], "it is empty"),
         (["dead", "queue.db", "--limit", "0"], "must be from 1 to 10000"),
-        (["dead", "queue.db", "--limit", "few"], "--limit"),
+        (["dead", "queue.db", "--limit", "few"], "--limit: must be from 1 to 10000"),
         (["status", "queue.db", "--bodies"], "unrecognized arguments: --bodies"),
     ],
 )

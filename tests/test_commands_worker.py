@@ -219,6 +219,7 @@ def test_a_foreign_file_in_the_place_of_the_queue_ends_it(tmp_path: Path, queue:
         (["queue.db", "--allow", "nonsense"], "destinations: the url's scheme is not http or https"),
         (["queue.db", "--header", "X: a\rb"], "the value of header X has a control character"),
         (["queue.db", "--report-interval", "0"], "--report-interval=0: must be"),
+        (["queue.db", "--metrics-host", "127.0.0.1"], "--metrics-host=127.0.0.1: is for metrics"),
         (["queue.db", "--leese", "3"], "unrecognized arguments: --leese 3"),
         ([], "QUEUE"),
     ],

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Iterator
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import gevent
@@ -17,6 +18,7 @@ from gevent_dispatcher import Consumer, Delivery, GeventEventDispatcher, Health,
 from gevent_dispatcher._event import Encoder, merge
 from gevent_dispatcher._health import BreakerState, OriginHealth
 from gevent_dispatcher.collector import Collector
+from tests import commands
 from tests.commands import QUICK, QueueFile, start
 from tests.events import LogEvent, log_event
 from tests.hostile import refusing_port
@@ -362,6 +364,14 @@ def test_a_worker_answers_scrapes(collector: Collector, tmp_path: Path) -> None:
             assert worker.wait_for_end() == 0
 
 
+def test_a_worker_whose_port_is_taken_says_so(collector: Collector, tmp_path: Path) -> None:
+    with QueueFile(tmp_path / "queue.db") as queue:
+        assert queue.left() == 0
+        done = commands.run("worker", queue.path, "--once", "--metrics-port", urlsplit(collector.url).port)
+    assert done.returncode == 3
+    assert "--metrics-port: [Errno 98] Address already in use" in done.stderr.splitlines()[-1]
+
+
 def test_a_worker_without_the_extra_says_which(tmp_path: Path) -> None:
     (tmp_path / "prometheus_client.py").write_text("raise ImportError('absent')", "utf-8")
     command = [sys.executable, "-m", "gevent_dispatcher", "worker", "queue.db", "--metrics-port", "0"]
@@ -372,5 +382,5 @@ def test_a_worker_without_the_extra_says_which(tmp_path: Path) -> None:
         timeout=60,
         env={**inherited(), "PYTHONPATH": f"{tmp_path}:{ROOT}"},
     )
-    assert done.returncode == 2
+    assert done.returncode == 3
     assert done.stderr.splitlines()[-1].endswith("pip install 'gevent-dispatcher[prometheus]'")

@@ -107,7 +107,7 @@ def _add_json(action: argparse.ArgumentParser) -> None:
 
 
 def _limit(text: str) -> int:
-    limit = int(text)
+    limit = int(text) if text.isdecimal() else 0
     if not 1 <= limit <= _MOST_LETTERS:
         raise argparse.ArgumentTypeError(f"must be from 1 to {_MOST_LETTERS}")
     return limit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,8 @@ _HELP = {
     "close_timeout": "what a stop may take",
 }
 
+# Where scrapes are answered unless an option says otherwise.
+_LOOPBACK = "127.0.0.1"
 # What a stop may take beyond its time, in seconds: then the disk hangs.
 _GRACE = 5.0
 
@@ -106,9 +109,8 @@ def add(commands: Commands) -> None:
     )
     command.add_argument(
         "--metrics-host",
-        default="127.0.0.1",
         metavar="HOST",
-        help="where scrapes are answered (default: %(default)s)",
+        help=f"where scrapes are answered (default: {_LOOPBACK})",
     )
     command.add_argument(
         "--report-interval",
@@ -145,20 +147,24 @@ def _run(options: argparse.Namespace) -> int:
 def _consumer(queue: Any, options: argparse.Namespace) -> Consumer:
     if not 0 < options.report_interval <= 86_400:
         raise ValueError(f"--report-interval={options.report_interval:g}: must be a number of seconds up to 86400")
+    if options.metrics_host is not None and options.metrics_port is None:
+        raise ValueError(f"--metrics-host={options.metrics_host}: is for metrics, which --metrics-port asks for")
     return Consumer(queue, destinations=[*EVENT_API, *options.allow], **settings_of(options, _HELP))
 
 
 def _export(consumer: Consumer, options: argparse.Namespace) -> None:
+    host = options.metrics_host or _LOOPBACK
     try:
         from gevent_dispatcher.prometheus import instrument, serve
 
         instrument(consumer)
-        server = serve(options.metrics_port, options.metrics_host)
-    except (ImportError, OSError, ValueError) as error:
+        server = serve(options.metrics_port, host)
+    except ValueError as error:
         options.complain(f"--metrics-port: {error}")
+    except (ImportError, OSError) as error:
+        sys.exit(fail(f"--metrics-port: {error}"))
     else:
-        host, port = options.metrics_host, server.server_port
-        where = "metrics are at http://%s:%d/metrics"
+        port, where = server.server_port, "metrics are at http://%s:%d/metrics"
         logger.info(where, host, port, extra=about("worker_metrics", host=host, port=port))
 
 

@@ -148,7 +148,8 @@ class _OpenSqliteQueue:
 
     def requeue(self, ids: Sequence[str] | None = None) -> int:
         wanted = self._read("dead_ids") if ids is None else [int(id) for id in ids if _is_id(id)]
-        portions = [wanted[at : at + _PORTION] for at in range(0, len(wanted), _PORTION)]
+        # At least one: where there is no queue, that is said whatever the ids are.
+        portions = [wanted[at : at + _PORTION] for at in range(0, len(wanted) or 1, _PORTION)]
         return sum(self._write("requeue", portion, durable=True) for portion in portions)
 
     def purge(self) -> int:
