@@ -89,7 +89,12 @@ def anchors(name: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+def rows(name: str, header: str) -> list[list[str]]:
+    """The cells of each row of the table that begins with a header."""
+    table = read(name).split(f"\n| {header} |", 1)[1].split("\n\n")[0]
+    return [row.strip("| ").split(" | ") for row in table.splitlines()[2:]]
+
+
 def first_cells(name: str, header: str) -> set[str]:
     """The names in the first column of the table that begins with a header."""
-    table = read(name).split(f"\n| {header} |", 1)[1].split("\n\n")[0]
-    return {name for row in table.splitlines()[2:] for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
+    return {name for row in rows(name, header) for name in re.findall(r"`([^`]+)`", row[0])}

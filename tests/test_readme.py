@@ -13,9 +13,10 @@ from typing import Any, Iterator
 import pytest
 
 from gevent_dispatcher import _stats, default_dispatcher
-from gevent_dispatcher._config import CONFIG_NAMES, HTTP_NAMES
+from gevent_dispatcher._config import CONFIG_NAMES, HTTP_NAMES, Config, HttpConfig
 from gevent_dispatcher.collector import Collector
 from gevent_dispatcher.commands._main import _COMMANDS, _parser
+from gevent_dispatcher.doctor import _findings
 from tests import documents
 from tests.documents import Block
 from tests.events import log_event
@@ -215,6 +216,25 @@ def test_the_readme_lists_every_setting() -> None:
     assert documents.first_cells("README.md", "setting") == {*CONFIG_NAMES, *HTTP_NAMES, "transport"}
 
 
+def test_the_readme_knows_each_default() -> None:
+    said: dict[str, str] = {}
+    for row in documents.rows("README.md", "setting"):
+        names = re.findall(r"`(\w+)`", row[0])
+        values = re.split(", ", row[1]) if len(names) > 1 else [row[1]]
+        assert len(names) == len(values), row
+        said.update(zip(names, values))
+    defaults = {**vars(Config()), **vars(HttpConfig())}
+    numbers = {name: value for name, value in defaults.items() if isinstance(value, (int, float))}
+    assert {name: amount(said[name]) for name in numbers} == numbers
+
+
+def amount(text: str) -> float:
+    """A number as a document has it: `10 000`, `0.5 s`, `32 MiB`."""
+    found = re.fullmatch(r"([\d ]+(?:\.\d+)?)( s| MiB)?", text)
+    assert found is not None, text
+    return float(found[1].replace(" ", "")) * (1024 * 1024 if found[2] == " MiB" else 1)
+
+
 def test_the_readme_lists_every_reason() -> None:
     assert documents.first_cells("README.md", "reason") == set(_stats.REASONS)
 
@@ -225,6 +245,27 @@ def test_the_readme_lists_every_extra() -> None:
     assert documents.first_cells("README.md", "extra, as in `gevent-dispatcher[sdk]`") == known
     for name in documents.NAMES:
         assert set(re.findall(r"gevent-dispatcher\[(\w+)\]", documents.read(name))) <= known
+
+
+def test_the_findings_that_documents_name_are_the_doctors() -> None:
+    rows = documents.rows("README.md", "symptom")
+    named = {each for row in rows for each in re.findall(r"`([a-z0-9]+(?:-[a-z0-9]+)+)`", row[1])}
+    source = Path(_findings.__file__).read_text("utf-8")
+    assert "event-thread-dead" in named
+    # Those of threads are put together there, of the thread and of what became of it.
+    assert [each for each in named if f'"{each.replace("-thread-dead", "-thread")}"' not in source] == []
+
+
+def test_the_readme_shows_what_the_demonstration_prints() -> None:
+    pytest.importorskip("flask")
+    from gevent_dispatcher.demo import _contest, _report
+
+    header = "| | requests answered |"
+    table = documents.read("README.md").split(f"\n{header}", 1)[1].split("\n\n")[0]
+    columns, _, *rows = f"{header}{table}".splitlines()
+    assert [cell.strip() for cell in columns.strip("|").split("|")] == list(_report._COLUMNS)
+    source = Path(_contest.__file__).read_text("utf-8")
+    assert [row for row in rows if f'"{row.split(" | ")[0].strip("| ")}"' not in source] == []
 
 
 @pytest.mark.parametrize("name", documents.NAMES)
