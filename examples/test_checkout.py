@@ -47,7 +47,7 @@ def test_each_variation_has_its_button(shop: Any, recording_dispatcher: Recordin
 
 
 def test_the_events_arrive(event_collector: LiveCollector) -> None:
-    with GeventEventDispatcher(proxy="") as dispatcher:
+    with GeventEventDispatcher() as dispatcher:
         browser(dispatcher).get("/checkout?user=alice")
     assert event_collector.visitors() == {"alice": {"campaign_activated": 1, "purchase": 1}}
 

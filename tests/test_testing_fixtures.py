@@ -13,6 +13,7 @@ import pytest
 from gevent_dispatcher import GeventEventDispatcher
 from gevent_dispatcher.testing import LiveCollector, events_sent_to
 from tests.events import log_event
+from tests.links import clear_environment
 
 pytest.importorskip("optimizely")
 
@@ -47,7 +48,7 @@ def test_a_failure_shows_what_came(recording_dispatcher):
     recording_dispatcher.assert_tracked("purchase", visitor="bob")
 
 def test_collected(event_collector):
-    client = create_client(DATAFILE, event_dispatcher=GeventEventDispatcher(proxy=""))
+    client = create_client(DATAFILE)
     client.track("purchase", "alice")
     client.track("page_view", "bob")
     assert client.event_processor.flush(10)
@@ -76,6 +77,8 @@ def test_the_fixtures_work_where_they_are_asked_for(
 ) -> None:
     monkeypatch.setenv("DATAFILE", DATAFILE)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # others would only take time
+    clear_environment(monkeypatch)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")  # nobody listens there
     pytester.makeconftest(conftest)
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-W", "error")

@@ -21,7 +21,8 @@ _DESCRIPTION = """\
 A local stand-in for the Optimizely Event API, for development and for tests in any language. The first line printed
 is the url that events go to; the second names the page that shows them as they arrive. It answers as the Event API
 does: 204, whatever the body; or, to the header X-Optimizely-Strict: true, 400 with what is wrong. It keeps everything
-in memory and listens on this machine alone. Ctrl-C or SIGTERM ends it.
+in memory and listens on this machine alone. Where HTTP_PROXY is set, who sends to it needs NO_PROXY=127.0.0.1, too.
+Ctrl-C or SIGTERM ends it.
 
   POST /v1/events      events; any page of any site may send them, and nothing else
   GET  /v1/events      the form of old SDKs: params in the query string
