@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _HEAD = """
 import unittest
 from optimizely import optimizely
-from optimizely.event.event_processor import BatchEventProcessor
+from optimizely.event.event_processor import BaseEventProcessor, BatchEventProcessor
 
 class OptimizelyTest(unittest.TestCase):
 """
@@ -19,13 +19,21 @@ class OptimizelyTest(unittest.TestCase):
 FINE = """
     def test_the_clients_processor_takes_its_events(self):
         client = optimizely.Optimizely("{}", skip_json_validation=True)
-        self.assertIsInstance(client.event_processor, BatchEventProcessor)
-        client.event_processor.stop()
+        self.assertIsInstance(client.event_processor, BaseEventProcessor)
 """
 BROKEN_WITH_OURS = """
     def test_there_is_a_thread(self):
         processor = BatchEventProcessor(None, None, False)
         self.assertFalse(processor.is_running)
+"""
+OURS = """
+    def test_the_client_has_ours_whichever_of_the_built_in_ones_is_the_default(self):
+        client = optimizely.Optimizely("{}", skip_json_validation=True)
+        self.assertIn("GeventEventProcessor", [each.__name__ for each in type(client.event_processor).__mro__])
+"""
+LEFT_OUT = """
+    def test_init__invalid_event_dispatcher__logs_error(self):
+        BatchEventProcessor(None, None, False).is_running
 """
 BROKEN = """
     def test_nonsense(self):
@@ -51,6 +59,13 @@ def test_what_fails_only_with_ours_is_a_failure(tmp_path: Path) -> None:
     words = ["3 tests, 1 passed", "1 failed with the built-in ones, too", "1 failed with ours alone", "is_running"]
     assert [each for each in words if each not in output] == [], output
     assert ended == 1
+
+
+def test_ours_takes_the_defaults_place_and_what_is_left_out_is_told(tmp_path: Path) -> None:
+    ended, output = suite("--tests", checkout(tmp_path, OURS + LEFT_OUT))
+    words = ["2 tests, 1 passed", "1 skipped: asserts that a wrong component", "0 failed with ours alone"]
+    assert [each for each in words if each not in output] == [], output
+    assert ended == 0
 
 
 def test_tests_that_cannot_be_fetched_are_skipped_with_the_reason(tmp_path: Path) -> None:
