@@ -5,11 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
 from collections import Counter
-from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator
@@ -18,9 +14,9 @@ import gevent
 import pytest
 from gevent.pywsgi import WSGIServer
 
+from tests.lifetimes._processes import ROOT, Program, Trouble
 from tests.waiting import wait_until
 
-ROOT = Path(__file__).resolve().parent.parent
 DATAFILE = ROOT / "examples" / "datafile.json"
 
 # What the server takes for an answer, in seconds: several times the interval below, so that two pollers of one process
@@ -142,56 +138,36 @@ class DatafileServer:
         return [b"{}"]
 
 
-class Running:
-    """A program with its descendants, none of which outlives the `with` block; what it says goes to a file."""
+class Running(Program):
+    """A program whose processes say things, each behind its id."""
 
     def __init__(self, command: list[str], directory: Path) -> None:
-        self._command = command
-        self._output = directory / "output.txt"
+        super().__init__(["-W", FORKING, *command], directory, {"PYTHONPATH": str(ROOT)})
 
     def __enter__(self) -> Running:
-        environ = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        with self._output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-W", FORKING, *self._command],
-                cwd=str(ROOT),
-                env={**environ, "PYTHONPATH": str(ROOT)},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        super().__enter__()
         return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(ProcessLookupError, PermissionError):  # they have ended by themselves
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(20)
-
-    @property
-    def output(self) -> str:
-        return self._output.read_text("utf-8", "replace")
 
     def said(self, text: str) -> set[int]:
         """The processes that have said this."""
-        return {int(pid) for pid in re.findall(rf"^(\d+) {re.escape(text)}$", self.output, re.M)}
+        return {int(pid) for pid in re.findall(rf"^(\d+) {re.escape(text)}$", self.output(), re.M)}
 
-    def wait_for(self, text: str, processes: int = 1) -> set[int]:
+    def wait_until_said(self, text: str, processes: int = 1) -> set[int]:
         """Wait until so many processes have said this, and return them."""
 
-        def has_said() -> bool:
-            assert "Traceback" not in self.output, self.output
-            assert self.process.poll() is None or len(self.said(text)) >= processes, self.output
+        def has_been_said() -> bool:
+            if "Traceback" in self.output():
+                raise Trouble(f"a traceback before {text!r} was said")
             return len(self.said(text)) >= processes
 
         try:
-            wait_until(has_said, 30)
-        except AssertionError as error:
-            raise AssertionError(f"{text!r} was not said by {processes}:\n{self.output}") from error
+            self.wait_for(f"{processes} processes to say {text!r}", has_been_said)
+        except Trouble as error:
+            raise AssertionError(f"{error}:\n{self.output()}") from error
         return self.said(text)
 
     def has_not_complained(self) -> bool:
-        return not re.search("failed|Error|Traceback|Warning", self.output)
+        return not re.search("failed|Error|Traceback|Warning", self.output())
 
 
 @pytest.fixture
@@ -213,19 +189,19 @@ def start(server: DatafileServer, tmp_path: Path) -> Start:
 
 def all_follow(server: DatafileServer, program: Running, processes: int, revision: int = 2) -> set[int]:
     """Wait until so many processes have followed a change of the datafile, each by one poller of its own."""
-    program.wait_for("revision 1", processes)
+    program.wait_until_said("revision 1", processes)
     server.set_revision(revision)
-    pids = program.wait_for(f"told of revision {revision}", processes)
+    pids = program.wait_until_said(f"told of revision {revision}", processes)
     server.has_polled(pids)
     assert {pid: server.most_at_once[pid] for pid in pids} == dict.fromkeys(pids, 1)
-    assert program.has_not_complained(), program.output
+    assert program.has_not_complained(), program.output()
     return pids
 
 
 @pytest.mark.parametrize("patched", ["patched", "unpatched"])
 def test_a_process_polls_from_the_start(server: DatafileServer, start: Start, patched: str) -> None:
     with start("stay()", patched) as program:
-        program.wait_for("told of revision 1")
+        program.wait_until_said("told of revision 1")
         all_follow(server, program, 1)
 
 
@@ -238,8 +214,8 @@ stay()
 """
     with start(script, patched) as program:
         pids = all_follow(server, program, 2)
-        assert program.process.pid in pids
-        assert program.said("told of revision 1") == {program.process.pid}, "the child had to fetch it"
+        assert program.pid in pids
+        assert program.said("told of revision 1") == {program.pid}, "the child had to fetch it"
 
 
 @pytest.mark.parametrize("patched", ["patched", "unpatched"])
@@ -259,9 +235,9 @@ stay()
 """
     with start(script, patched) as program:
         # One that had lost its answer to another would wait until the request's timeout.
-        program.wait_for("waited little", 6)
+        program.wait_until_said("waited little", 6)
         server.latency = LATENCY
-        assert program.process.pid in all_follow(server, program, 6)
+        assert program.pid in all_follow(server, program, 6)
 
 
 def test_an_unpatched_fork_waits_for_the_datafile_that_is_being_fetched(server: DatafileServer, start: Start) -> None:
@@ -273,7 +249,7 @@ if os.fork() == 0:
 stay()
 """
     with start(script, "unpatched") as program:
-        program.wait_for("inherits True")
+        program.wait_until_said("inherits True")
 
 
 def test_a_fork_does_not_wait_long_for_a_datafile_that_does_not_come(server: DatafileServer, start: Start) -> None:
@@ -287,7 +263,7 @@ for _ in range(3):
 say("waited once" if time.monotonic() - started < 2 else "waited %f s" % (time.monotonic() - started))
 """
     with start(script, "unpatched") as program:
-        program.wait_for("waited once")
+        program.wait_until_said("waited once")
 
 
 def test_a_listener_may_fork(server: DatafileServer, start: Start) -> None:
@@ -300,8 +276,8 @@ client.notification_center.add_notification_listener(NotificationTypes.OPTIMIZEL
 stay()
 """
     with start(script, "unpatched") as program:
-        program.wait_for("told of revision 1")
-        program.wait_for("forked")
+        program.wait_until_said("told of revision 1")
+        program.wait_until_said("forked")
         all_follow(server, program, 1)
 
 
@@ -368,9 +344,9 @@ say("done")
 stay()
 """
     with start(script, "patched") as program:
-        program.wait_for("done")
+        program.wait_until_said("done")
         all_follow(server, program, 1)
-        assert set(server.polls) == {program.process.pid}
+        assert set(server.polls) == {program.pid}
 
 
 @pytest.mark.parametrize("patched", ["patched", "unpatched"])
@@ -386,12 +362,12 @@ if child == 0:
 stay()
 """
     with start(script, patched) as program:
-        stopped = program.wait_for("stopped False")
-        children = program.wait_for("revision 1", 3) - {program.process.pid}
-        server.has_polled([program.process.pid])
+        stopped = program.wait_until_said("stopped False")
+        children = program.wait_until_said("revision 1", 3) - {program.pid}
+        server.has_polled([program.pid])
         assert stopped < children
-        assert set(server.polls) == {program.process.pid}
-        assert program.has_not_complained(), program.output
+        assert set(server.polls) == {program.pid}
+        assert program.has_not_complained(), program.output()
 
 
 @pytest.mark.parametrize("patched", ["patched", "unpatched"])
@@ -405,9 +381,9 @@ if os.fork() == 0:
 stay()
 """
     with start(script, patched) as program:
-        (stopped,) = program.wait_for("stopped False")
+        (stopped,) = program.wait_until_said("stopped False")
         polls = server.polls[stopped]
-        server.has_polled([program.process.pid])
+        server.has_polled([program.pid])
         assert server.polls[stopped] == polls
 
 
@@ -441,14 +417,13 @@ def test_gunicorns_preload(server: DatafileServer, tmp_path: Path, patched: str)
     options = ["--preload", "-k", "gevent", "-w", "2", "-b", "127.0.0.1:0", "-c", str(tmp_path / "conf.py")]
     command = ["-m", "gunicorn", *options, "--pythonpath", str(tmp_path), "preloaded:app"]
     with Running(command, tmp_path) as program:
-        listening = wait_until(lambda: re.search(r"Listening at: http://127.0.0.1:(\d+)", program.output), 30)
-        port = int(listening.group(1))
+        port = program.port()
         workers = wait_until(lambda: workers_at(port, "revision 1"), 30)
         server.set_revision(2)
         wait_until(lambda: workers_at(port, "revision 2"), 30)
-        server.has_polled([program.process.pid, *workers])
+        server.has_polled([program.pid, *workers])
         assert set(server.most_at_once.values()) == {1}
-        assert set(server.polls) == {program.process.pid, *workers}
+        assert set(server.polls) == {program.pid, *workers}
 
 
 def workers_at(port: int, revision: str) -> set[int]:

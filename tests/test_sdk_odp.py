@@ -11,7 +11,6 @@ from optimizely.optimizely import Optimizely
 
 from gevent_dispatcher.sdk import create_client
 from tests.test_sdk_forks import PRELUDE, DatafileServer, Running, Start
-from tests.waiting import wait_until
 
 if not hasattr(Optimizely, "close"):
     pytest.skip("ODP came with SDK 5", allow_module_level=True)
@@ -63,8 +62,7 @@ def start(server: DatafileServer, tmp_path: Path) -> Start:
 
 
 def finish(program: Running) -> None:
-    wait_until(lambda: program.process.poll() is not None, 30)
-    assert program.process.returncode == 0
+    assert program.wait_for_end() == 0
     assert program.said("the end took little")
     assert not program.said("the end took long")
 
@@ -73,8 +71,8 @@ def finish(program: Running) -> None:
 def test_the_end_of_the_process_sends_what_is_queued(server: DatafileServer, start: Start, patched: str) -> None:
     with start('send("a")\nsend("b")', patched) as program:
         finish(program)
-        assert program.has_not_complained(), program.output
-        assert server.odp_events == [(program.process.pid, "a"), (program.process.pid, "b")]
+        assert program.has_not_complained(), program.output()
+        assert server.odp_events == [(program.pid, "a"), (program.pid, "b")]
 
 
 @pytest.mark.parametrize("patched", ["patched", "unpatched"])
@@ -91,7 +89,7 @@ def test_closing_the_client_leaves_nothing_to_the_end(server: DatafileServer, st
     with start('send("a")\nclient.close()\nsay("closed")\nsend("b")', patched) as program:
         finish(program)
         assert program.said("closed")
-        assert server.odp_events == [(program.process.pid, "a")]
+        assert server.odp_events == [(program.pid, "a")]
 
 
 @pytest.mark.parametrize("patched", ["patched", "unpatched"])
@@ -108,8 +106,8 @@ else:
     with start(script, patched) as program:
         finish(program)
         (child,) = program.said("child")
-        assert sorted(server.odp_events) == sorted([(program.process.pid, "parent"), (child, "child")])
-        assert program.has_not_complained(), program.output
+        assert sorted(server.odp_events) == sorted([(program.pid, "parent"), (child, "child")])
+        assert program.has_not_complained(), program.output()
 
 
 def test_a_fork_in_the_middle_of_a_request_sends_nothing_twice(server: DatafileServer, start: Start) -> None:
@@ -129,7 +127,7 @@ else:
     with start(script, "patched") as program:
         finish(program)
         (child,) = program.said("child")
-        assert sorted(server.odp_events) == sorted([(program.process.pid, "parent"), (child, "child")])
+        assert sorted(server.odp_events) == sorted([(program.pid, "parent"), (child, "child")])
 
 
 def test_the_settings_of_the_user_stay_as_they_are(datafile: str) -> None:

@@ -105,8 +105,9 @@ class Program:
         """
 
         def ask() -> T:
+            has_ended = self._process.poll() is not None  # asked first: its last words are still heard
             answer = condition()
-            if not answer and self._process.poll() is not None:
+            if not answer and has_ended:
                 raise Trouble(f"the process ended with {self._process.returncode} before {what}")
             return answer
 
