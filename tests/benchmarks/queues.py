@@ -23,6 +23,7 @@ import argparse
 import json
 import os
 import sqlite3
+import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
@@ -221,7 +222,7 @@ def measure(way: str, count: int, params: dict[str, Any], tools: programs.Tools)
         opened.receive(1, 1)  # makes the file
         opened.close()
         lock = [sys.executable, "-m", "tests.benchmarks.queues", "--task", json.dumps({**task, "way": "lock"})]
-        with programs.started(lock, stdout=programs.subprocess.PIPE) as process:
+        with programs.started(lock, stdout=subprocess.PIPE) as process:
             process.stdout.readline()
             return _in_a_process(task)
 
@@ -230,7 +231,7 @@ def measure(way: str, count: int, params: dict[str, Any], tools: programs.Tools)
 def _stand_in() -> Iterator[str]:
     """The url of a queue."""
     program = [sys.executable, "-m", "tests.benchmarks.sqs_stand_in", "300"]
-    with programs.started(program, stdout=programs.subprocess.PIPE) as process:
+    with programs.started(program, stdout=subprocess.PIPE) as process:
         yield f"http://127.0.0.1:{int(process.stdout.readline())}/1/events"
 
 

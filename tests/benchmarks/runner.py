@@ -43,6 +43,7 @@ class Outcome:
         problems: why a job gave none, by its key or by the contestant's name.
         sink: what the endpoint itself can take.
         tools: what endpoint and load generator were.
+        payload_bytes: of an event as JSON.
     """
 
     runs: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
@@ -80,6 +81,7 @@ class Runner:
     """Runs jobs.
 
     Args:
+        directory: where compiled programs, certificates and output go.
         short: the short form of each measure.
         compiler: for the endpoint; "" for the one in Python.
     """

@@ -39,7 +39,7 @@ class StandIn:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
                 headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
                 asked = json.loads(await reader.readexactly(int(headers["content-length"])))
-                operation = head_of(headers)
+                operation = operation_of(headers)
                 await asyncio.sleep(_LATENCY)
                 body = json.dumps(next(call for name, call in self._calls.items() if name.lower() == operation)(asked))
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\n")
@@ -68,7 +68,7 @@ class StandIn:
         return {"Successful": done, "Failed": []}
 
 
-def head_of(headers: dict[str, str]) -> str:
+def operation_of(headers: dict[str, str]) -> str:
     """The operation's name, in small letters."""
     return headers["x-amz-target"].rpartition(".")[2]
 
