@@ -10,10 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from gevent_dispatcher._buffer import Batch, Buffer
+from gevent_dispatcher._buffer import Buffer
 from gevent_dispatcher._config import Config
 from gevent_dispatcher._event import Encoded, Envelope, Request
 from gevent_dispatcher._health import BreakerState, Health, OriginHealth
+from gevent_dispatcher._lane import Batch
 from gevent_dispatcher._url import Address, Origin, parse
 from tests.floats import floats
 

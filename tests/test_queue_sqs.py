@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import botocore.exceptions
@@ -28,7 +29,7 @@ from gevent_dispatcher.queues import (
     QueueUnusable,
 )
 from gevent_dispatcher.queues._message import Letter, decode, encode, size_of
-from gevent_dispatcher.queues.sqs import DeadLetters, SqsQueue
+from gevent_dispatcher.queues.sqs import DeadLetters, SqsQueue, _open
 from gevent_dispatcher.queues.sqs._batch import how_many, portions, texts_of
 from gevent_dispatcher.queues.sqs._client import read_messages
 from gevent_dispatcher.queues.sqs._faults import explain
@@ -691,11 +692,9 @@ def test_what_others_can_receive_is_not_held_any_more() -> None:
 def test_what_was_never_settled_is_forgotten_when_nobody_can_hold_it_any_more(
     client: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gevent_dispatcher.queues.sqs import _open
-
     queue = queue_of(client)
     (receipt,) = received(client, queue, 5)
-    begin = _open.monotonic()
+    begin = monotonic()
     monkeypatch.setattr(_open, "monotonic", lambda: begin + 43_000)
     assert received(client, queue) == []
     queue.release([receipt], 30.0)
