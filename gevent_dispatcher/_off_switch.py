@@ -6,8 +6,23 @@ from typing import Mapping
 
 VARIABLE = "GEVENT_DISPATCHER_DISABLED"
 
-_ON = frozenset(("1", "true", "yes", "on"))
-_OFF = frozenset(("", "0", "false", "no", "off"))
+_YES = frozenset(("1", "true", "yes", "on"))
+_NO = frozenset(("", "0", "false", "no", "off"))
+
+
+def is_yes(text: str) -> bool:
+    """What a variable of the environment says that means yes or no.
+
+    Args:
+        text: its value.
+
+    Raises:
+        ValueError: it says neither.
+    """
+    word = text.strip().lower()
+    if word not in _YES and word not in _NO:
+        raise ValueError(f"{text!r} says neither yes nor no")
+    return word in _YES
 
 
 def is_on(environ: Mapping[str, str]) -> bool:
@@ -20,12 +35,12 @@ def is_on(environ: Mapping[str, str]) -> bool:
         ValueError: the variable says neither yes nor no.
     """
     value = environ.get(VARIABLE, "")
-    word = value.strip().lower()
-    if word not in _ON and word not in _OFF:
+    try:
+        return is_yes(value)
+    except ValueError:
         raise ValueError(
             f"{VARIABLE}={value!r}: must be 1, true, yes or on to send no event, or 0, false, no, off or empty to send"
-        )
-    return word in _ON
+        ) from None
 
 
 def is_unreadable(environ: Mapping[str, str]) -> bool:

@@ -594,6 +594,17 @@ def test_the_environment_says_what_the_keywords_say() -> None:
     assert settings_of({}) == {}
 
 
+def test_the_off_switch_of_dispatchers_in_the_same_environment_is_none_of_its_variables() -> None:
+    assert settings_of({"GEVENT_DISPATCHER_DISABLED": "1", "GEVENT_DISPATCHER_MARGIN": "2"}) == {"margin": 2.0}
+
+
+@pytest.mark.parametrize("word", ["1", "true", "YES", "on"])
+def test_a_variable_says_yes_or_no_in_the_off_switchs_words(word: str) -> None:
+    opposite = {"1": "0", "true": "false", "YES": "No", "on": "OFF"}[word]
+    assert settings_of({"GEVENT_DISPATCHER_STRICT": word}) == {"strict": True}
+    assert settings_of({"GEVENT_DISPATCHER_STRICT": opposite}) == {"strict": False}
+
+
 @pytest.mark.parametrize(
     ("environ", "message"),
     [

@@ -10,7 +10,8 @@ for success, and *deletes* what the handler returned as failed. Where that canno
 message failed: then the whole batch comes again, delivered ones too, whose uuids the Event API recognises.
 
 Environment variables of the function, each beside the keyword of `make_handler` that does the same in a handler of your
-own. An empty variable counts as not set. A wrong one, or one that does not exist, raises while the function starts.
+own. An empty variable counts as not set. A wrong one, or one that does not exist, raises while the function starts;
+`GEVENT_DISPATCHER_DISABLED`, the off switch of dispatchers, is not looked at.
 
 | variable `GEVENT_DISPATCHER_...` | default | keyword |
 |---|---|---|

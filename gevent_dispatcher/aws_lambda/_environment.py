@@ -6,21 +6,15 @@ import difflib
 from typing import Any, Callable, Mapping
 
 from gevent_dispatcher._consumer import EVENT_API
+from gevent_dispatcher._off_switch import VARIABLE, is_yes
 from gevent_dispatcher.queues import LegacyFormat
 
 PREFIX = "GEVENT_DISPATCHER_"
 
-_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-
-
-def _word(text: str) -> bool:
-    return _WORDS[text.lower()]
-
-
 # Each variable without its prefix: how it is read, and what is accepted.
 _PLAIN: dict[str, tuple[Callable[[str], Any], str]] = {
     "DEAD_LETTER_URL": (str, "the url of an SQS queue"),
-    "STRICT": (_word, "true or false"),
+    "STRICT": (is_yes, "true or false"),
     "MARGIN": (float, "a number of seconds"),
     "POOL_SIZE": (int, "a whole number of greenlets"),
     "CONNECT_TIMEOUT": (float, "a number of seconds"),
@@ -30,7 +24,7 @@ _PLAIN: dict[str, tuple[Callable[[str], Any], str]] = {
 _LEGACY: dict[str, tuple[Callable[[str], Any], str]] = {
     "ACCOUNT_ID": (str, "digits"),
     "PROJECT_ID": (str, "digits"),
-    "ANONYMIZE_IP": (_word, "true or false"),
+    "ANONYMIZE_IP": (is_yes, "true or false"),
     "LEGACY_URL": (str, "a url"),
 }
 _ALLOW = "ALLOW"
@@ -45,7 +39,9 @@ def settings_of(environ: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         ValueError: there is no such variable, or its value is not of its form.
     """
-    given = {name[len(PREFIX) :]: text for name, text in environ.items() if name.startswith(PREFIX) and text}
+    # The off switch is for dispatchers, and may stand in a whole environment; a worker does not look at it, either.
+    ours = {name: text for name, text in environ.items() if name.startswith(PREFIX) and name != VARIABLE}
+    given = {name[len(PREFIX) :]: text for name, text in ours.items() if text}
     _check_names(given)
     settings = {name.lower(): _read(name, given[name], *how) for name, how in _PLAIN.items() if name in given}
     if _ALLOW in given:
@@ -67,7 +63,7 @@ def _check_names(given: Mapping[str, str]) -> None:
 def _read(name: str, text: str, read: Callable[[str], Any], accepted: str) -> Any:
     try:
         return read(text)
-    except (ValueError, KeyError):
+    except ValueError:
         raise ValueError(f"{PREFIX}{name}={text!r}: must be {accepted}") from None
 
 
