@@ -111,8 +111,21 @@ def proxy(data: bytes) -> None:
 
 def retry_after(data: bytes) -> None:
     """A Retry-After header: seconds within bounds, or nothing."""
-    seconds = parse_retry_after(data.decode("latin-1"), _NOW)
-    _check(seconds is None or 0.0 <= seconds <= LONGEST_RETRY_AFTER, f"{seconds} seconds")
+    for text in (data.decode("latin-1"), _date(Supply(data))):
+        seconds = parse_retry_after(text, _NOW)
+        _check(seconds is None or 0.0 <= seconds <= LONGEST_RETRY_AFTER, f"{seconds} seconds")
+
+
+def _date(supply: Supply) -> str:
+    """A date of RFC 9110, or nearly one: made of parts, as bytes are never one by chance."""
+    day, year, hour, minute, second = (
+        supply.one_of(("1", "06", "31", "0", "-1", "2026", "9" * 30, supply.text())) for _ in range(5)
+    )
+    month, zone = supply.one_of(("Jan", "Dec", supply.text())), supply.one_of(("GMT", "", "-0000", "+9999", "X"))
+    if supply.byte() % 4 == 1:
+        return f"Sun {month} {day} {hour}:{minute}:{second} {year}"  # as asctime writes it
+    separator = supply.one_of((" ", "-"))
+    return f"Sun, {separator.join((day, month, year))} {hour}:{minute}:{second} {zone}"
 
 
 def headers(data: bytes) -> None:
