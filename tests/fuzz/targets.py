@@ -142,18 +142,32 @@ class _Socket:
         return io.BufferedReader(io.BytesIO(self._data))  # type: ignore[arg-type]  # detached, it is raw enough
 
 
+_FIELDS = (
+    *(b"Content-Length: 2\r\n", b"content-length:0 \r\n", b"Content-Length: 02\r\n", b"Content-Length: 2, 2\r\n"),
+    *(b"Connection: Keep-Alive\r\n", b"connection: close\r\n", b"Transfer-Encoding: chunked\r\n", b"A:\r\n"),
+)
+
+
 def response(data: bytes) -> None:
     """A whole answer: read, or an error of those that a connection may have. What is plain is read as all else is."""
-    for prefix in (b"", b"HTTP/1.1 200 OK\r\n"):
-        answer = Response(_Socket(b""), method="POST", first=prefix + data)  # type: ignore[arg-type]
-        plain = plain_status(prefix + data)
-        status = None
+    for first in (data, b"HTTP/1.1 200 OK\r\n" + data, _answer(Supply(data))):
+        answer = Response(_Socket(b""), method="POST", first=first)  # type: ignore[arg-type]
+        plain = plain_status(first)
+        status, is_kept = None, False
         with suppress(HTTPException, OSError):
             answer.begin()
             status = answer.status
             answer.read(65_536)
-        _check(plain is None or (plain == status and answer.isclosed()), "what is plain is read otherwise")
+            is_kept = answer.isclosed() and not answer.will_close
+        _check(plain is None or (plain == status and is_kept), "what is plain is read otherwise")
         answer.close()
+
+
+def _answer(supply: Supply) -> bytes:
+    """One that is plain, or nearly so: bytes are never one by chance."""
+    line = supply.one_of((b"HTTP/1.1 200 OK", b"HTTP/1.1 204", b"HTTP/1.1 299 ", b"HTTP/1.0 200 OK", b"HTTP/1.1 304 x"))
+    fields = [supply.bytes() if supply.byte() % 8 == 1 else supply.one_of(_FIELDS) for _ in range(supply.byte() % 4)]
+    return b"".join((line, b"\r\n", *fields, b"\r\n", supply.one_of((b"", b"{}", supply.rest()))))
 
 
 def body(data: bytes) -> None:
