@@ -489,8 +489,8 @@ import gevent
 from gevent_dispatcher.aws_lambda import make_handler
 handler = make_handler(destinations=[URL], proxy="", margin=0)
 gevent.sleep(0.01)  # the application's: the hub takes it for the time at which this ended
-time.sleep(1.6)  # an invocation is stopped 1.5 s after it began
-print(json.dumps(failed(handler(event(record(message(URL, "v"))), Context(2)))))
+time.sleep(3.0)  # an invocation is stopped 3.5 s after it began, and its answer takes 0.8 s
+print(json.dumps(failed(handler(event(record(message(URL, "v"))), Context(4)))))
 """
     with HostileServer() as server:
         assert in_a_process(code, server.url("delay/0.8")) == []
