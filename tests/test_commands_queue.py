@@ -59,7 +59,7 @@ class Looks:
         self.asked += 1
         if self.asked == 2:
             raise QueueUnavailable("away")
-        return Status(self.asked, 0, 0, 0)
+        return Status(self.asked, 0, 0, 0, None, None, None)
 
 
 @pytest.mark.parametrize(("is_paid", "seen", "asked"), [(False, [1, None, 3], 3), (True, [1, 1, 1], 1)])

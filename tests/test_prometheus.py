@@ -350,6 +350,35 @@ def test_a_port_is_a_port(port: int) -> None:
         serve(port)
 
 
+SERVED = """
+from gevent import monkey
+monkey.patch_all()
+import logging, os
+from urllib.request import urlopen
+from gevent_dispatcher import GeventEventDispatcher
+from gevent_dispatcher.prometheus import instrument, serve
+from tests.events import LogEvent
+
+logging.getLogger("gevent_dispatcher").addHandler(logging.NullHandler())
+dispatcher = instrument(GeventEventDispatcher(proxy=""))
+pid = os.fork()
+dispatcher.dispatch_event(LogEvent("nonsense", {}))
+assert dispatcher.close(10)
+if not pid:
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+server = serve(0)
+with urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=10) as answer:
+    print(answer.read().decode())
+"""
+
+
+def test_what_several_processes_have_counted_is_answered_by_one(tmp_path: Path) -> None:
+    metrics = parse(run(SERVED, PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) + "\n")
+    samples = [each for metric in metrics for each in metric.samples if each.name == PREFIX + "events_total"]
+    assert [(each.labels["reason"], each.value) for each in samples if each.value] == [("invalid", 2)]
+
+
 def test_a_worker_answers_scrapes(collector: Collector, tmp_path: Path) -> None:
     with QueueFile(tmp_path / "queue.db") as queue:
         queue.put(collector.url, "a", "b", "c")

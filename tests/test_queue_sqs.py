@@ -34,6 +34,7 @@ from gevent_dispatcher.queues.sqs._batch import how_many, portions, texts_of
 from gevent_dispatcher.queues.sqs._client import read_messages
 from gevent_dispatcher.queues.sqs._faults import explain
 from gevent_dispatcher.queues.sqs._leases import Lease, Leases
+from gevent_dispatcher.queues.sqs._outbox import Outbox, Parcel
 from tests.commands import environ
 from tests.lifetimes._processes import ROOT
 from tests.queues import request
@@ -515,17 +516,22 @@ def test_a_call_that_never_ends_is_given_up_in_time(client: Recording) -> None:
     assert third.successful()
 
 
-def test_a_call_that_fails_late_changes_nothing_for_who_has_left_it(client: Recording) -> None:
-    client.script["send_message_batch"] = [lambda parameters: gevent.event.Event().wait()]
-    queue = queue_of(client, timeout=0.1)
-    puts = [gevent.spawn(queue.put, [request(f"[{number}]")]) for number in range(2)]
-    gevent.joinall(puts, timeout=5)
-    assert [type(put.exception) for put in puts] == [QueueUncertain] * 2
-    assert [str(put.exception) for put in puts] == [
-        "SQS did not answer within 0.1 s",
-        "no room for another call to SQS within 0.1 s",
-    ]
-    assert len(client.calls) == 1
+def test_a_call_that_fails_late_changes_nothing_for_a_putter_that_has_left_it() -> None:
+    gate, calls = gevent.event.Event(), []
+
+    def call(**parameters: Any) -> dict[str, Any]:
+        calls.append(len(parameters["Entries"]))
+        gate.wait()
+        raise QueueUncertain("it failed")
+
+    outbox, parcels = Outbox(call, 1_000, 0.05), [Parcel("first"), Parcel("second")]
+    puts = [gevent.spawn(outbox.send, [parcel]) for parcel in parcels]
+    wait_until(lambda: puts[1].dead)
+    gate.set()
+    gevent.joinall(puts, timeout=5, raise_error=True)
+    assert calls == [2]
+    assert [str(parcel.outcome) for parcel in parcels] == ["it failed", "no room for another call to SQS within 0.05 s"]
+    assert [type(parcel.outcome) for parcel in parcels] == [QueueUncertain] * 2
 
 
 def test_a_put_that_gets_no_turn_in_time_is_given_up(client: Recording) -> None:
