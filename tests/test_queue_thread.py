@@ -201,6 +201,10 @@ def test_the_garbage_collector_does_not_wait_for_a_disk_that_hangs(worker: Worke
     assert isinstance(caller.exception, QueueUncertain)
 
 
+# Objects that the collector knows; it runs, where it is on, whenever there are some more than its threshold says.
+MANY = 30 * gc.get_threshold()[0]
+
+
 class Cycle:
     """Garbage that only the collector finds; what it belongs to may be finalized in the thread of its hub alone."""
 
@@ -219,12 +223,12 @@ def test_what_became_garbage_meanwhile_is_not_finalized_by_the_thread(disk: Disk
     caller = gevent.spawn(worker.call, disk.hang_before)
     wait_until(lambda: disk.is_waited_for)
     Cycle(finalized_in)
-    many: list[list[None]] = [[] for _ in range(20_000)]
+    many: list[list[None]] = [[] for _ in range(MANY)]
     disk.lock.release()
     assert caller.get(timeout=10) == "answer"
     wait_until(lambda: finalized_in)
     assert finalized_in == [get_ident()]
-    assert len(many) == 20_000
+    assert len(many) == MANY
     worker.close()
 
 
@@ -233,7 +237,7 @@ def test_a_thread_that_is_never_idle_does_not_keep_the_garbage(disk: Disk) -> No
     found: list[list[int]] = []
 
     def fill(*_: Any) -> None:
-        many.extend([[] for _ in range(20_000)])  # type: ignore[var-annotated]  # enough that the collector would run
+        many.extend([[] for _ in range(MANY)])  # type: ignore[var-annotated]  # the collector would have run often
         Cycle(finalized_in)
 
     def call() -> None:
