@@ -7,9 +7,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 import pytest
 
@@ -298,8 +298,24 @@ def test_something_else_in_its_place_is_unavailable(path: Path, beneath: bool) -
         queue.put([request()])
 
 
-def run(script: str, *arguments: object) -> str:
-    """What a process of its own says."""
+# What comes behind it sees a small disk in a place, and nobody else does.
+SMALL_DISK = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=512k none "$0" && exec "$@"']
+
+
+def may_mount(place: str) -> bool:
+    """Whether this system lets us have such a disk."""
+    with suppress(OSError):
+        done = subprocess.run([*SMALL_DISK, place, "true"], capture_output=True, timeout=60, check=False)
+        return done.returncode == 0
+    return False
+
+
+def run(script: str, *arguments: object, on: Sequence[str] = ()) -> str:
+    """What a process of its own says.
+
+    Args:
+        on: what its command comes behind.
+    """
     prelude = """
 import os, resource, sys
 from gevent import monkey
@@ -313,7 +329,7 @@ def attempt(work):
     except QueueError as error:
         return f"{type(error).__name__}: {error}"
 """
-    command = [sys.executable, "-c", prelude + script, *map(str, arguments)]
+    command = [*on, sys.executable, "-c", prelude + script, *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr == ""
     return done.stdout
@@ -351,6 +367,48 @@ print(attempt(lambda: queue.put([request()])))
     assert first.startswith(("QueueFull: ", "QueueUncertain: ", "QueueUnavailable: ")), first
     assert second == "done"
     assert drain(SqliteQueue(path).open()) == 1
+
+
+@pytest.mark.parametrize("room", [0, 48, 64, 256])  # KiB: for nothing, a file, some of its log, some messages
+def test_a_full_disk_is_called_full_and_goes_on_where_it_was_when_there_is_room_again(path: Path, room: int) -> None:
+    if not may_mount(str(path.parent)):
+        pytest.skip("needs a disk of its own: unshare -rm, and mount")
+    script = """
+ballast = os.path.join(os.path.dirname(sys.argv[1]), "ballast")
+with open(ballast, "wb") as file:
+    file.write(bytes((512 - int(sys.argv[2])) * 1024))
+stored, answer = 0, "done"
+while answer == "done":
+    answer = attempt(lambda: queue.put([request(b"x" * 5_000)]))
+    stored += answer == "done"
+print(answer)
+os.unlink(ballast)
+print(attempt(lambda: queue.put([request()])))
+print(len(queue.receive(100, 60)) - stored)
+"""
+    said = run(script, path, room, on=[*SMALL_DISK, str(path.parent)]).splitlines()
+    assert said == [f"QueueFull: the disk of {path} is full", "done", "1"]
+
+
+def test_a_disk_that_became_read_only_is_unavailable_and_loses_nothing(path: Path) -> None:
+    if not may_mount(str(path.parent)):
+        pytest.skip("needs a disk of its own: unshare -rm, and mount")
+    script = """
+import subprocess
+def remount(how):
+    subprocess.run(["mount", "-o", f"remount,{how}", os.path.dirname(sys.argv[1])], check=True)
+print(attempt(lambda: queue.put([request()])))
+queue.close()
+remount("ro")
+queue = SqliteQueue(sys.argv[1]).open()
+print(attempt(lambda: queue.put([request()])))
+remount("rw")
+print(attempt(lambda: queue.put([request()])))
+print(len(queue.receive(100, 60)))
+"""
+    first, second, *others = run(script, path, on=[*SMALL_DISK, str(path.parent)]).splitlines()
+    assert (first, *others) == ("done", "done", "2")
+    assert second.startswith(f"QueueUnavailable: {path}: "), second
 
 
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="looks for a directory of Linux that takes no file")

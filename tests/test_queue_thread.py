@@ -16,7 +16,8 @@ from gevent import monkey
 
 from gevent_dispatcher.queues import QueueUnavailable, QueueUncertain, SqliteQueue
 from gevent_dispatcher.queues._job import Job, Withdrawn
-from gevent_dispatcher.queues._thread import Worker
+from gevent_dispatcher.queues._thread import Worker, _collect_if_starved
+from tests.measuring import inherited
 from tests.queues import request
 from tests.waiting import wait_until
 
@@ -216,6 +217,10 @@ class Cycle:
         self._finalized_in.append(get_ident())
 
 
+unfollowed = pytest.mark.skipif(bool(inherited()), reason="what follows a thread's lines makes objects in it")
+
+
+@unfollowed
 def test_what_became_garbage_meanwhile_is_not_finalized_by_the_thread(disk: Disk) -> None:
     worker, finalized_in = Worker(disk.make, 30), []
     worker.call(disk.hang_before)
@@ -232,6 +237,7 @@ def test_what_became_garbage_meanwhile_is_not_finalized_by_the_thread(disk: Disk
     worker.close()
 
 
+@unfollowed
 def test_a_thread_that_is_never_idle_does_not_keep_the_garbage(disk: Disk) -> None:
     worker, finalized_in, many = Worker(disk.make, 30), [], []
     found: list[list[int]] = []
@@ -252,6 +258,31 @@ def test_a_thread_that_is_never_idle_does_not_keep_the_garbage(disk: Disk) -> No
     gevent.joinall(calls, timeout=10, raise_error=True)
     assert found == [[get_ident()]]
     worker.close()
+
+
+def test_only_where_the_collector_was_kept_from_much_a_caller_does_its_work() -> None:
+    finalized_in: list[int] = []
+    gc.collect()
+    gc.disable()
+    try:
+        Cycle(finalized_in)
+        _collect_if_starved()
+        assert finalized_in == []
+        many: list[list[None]] = [[] for _ in range(MANY)]
+        _collect_if_starved()
+        assert finalized_in == [get_ident()]
+        assert len(many) == MANY
+    finally:
+        gc.enable()
+
+
+def test_a_collector_that_the_application_has_switched_off_stays_off(worker: Worker) -> None:
+    gc.disable()
+    try:
+        assert [worker.call(lambda *_: gc.isenabled()) for _ in range(3)] == [False] * 3
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_greenlets_at_once_make_one_thread(worker: Worker, disk: Disk) -> None:

@@ -135,7 +135,7 @@ class Store:
             if isinstance(explained, QueueUnavailable):
                 self.close()
                 raise QueueUncertain(str(explained)) from error
-            raise  # pragma: no cover  # a disk that is full at this very moment
+            raise
 
 
 def _retry(job: Job, work: Callable[[], Any], path: str) -> Any:
@@ -145,7 +145,7 @@ def _retry(job: Job, work: Callable[[], Any], path: str) -> Any:
             return work()
         except sqlite3.OperationalError as error:
             if not _file.is_busy(error):
-                raise  # pragma: no cover  # tried by a user who may not write, in a program that is not measured
+                raise
             if not job.has_time_for(_file.BUSY_SECONDS):
                 raise QueueUnavailable(f"{path} is locked by another process") from error
         job.breathe()
