@@ -275,11 +275,19 @@ def test_a_queue_that_is_away_is_asked_again_and_said_once(
 
 
 class Forgetful:
-    """A queue that cannot be told anything for a while."""
+    """A queue that cannot be told anything for a while.
 
-    def __init__(self, queue: OpenQueue) -> None:
+    Args:
+        queue: behind it.
+        failures: how often it can be told nothing of each kind.
+        kinds: of calls; all but `receive` when there are none.
+    """
+
+    def __init__(self, queue: OpenQueue, failures: int = 1, *kinds: str) -> None:
         self.asked: list[str] = []
         self._queue = queue
+        self._failures = failures
+        self._kinds = kinds
 
     def open(self) -> Forgetful:
         return self
@@ -289,9 +297,9 @@ class Forgetful:
 
     def __getattr__(self, name: str) -> Any:
         def call(*arguments: Any) -> Any:
-            if name != "receive":
+            if name in self._kinds or (name != "receive" and not self._kinds):
                 self.asked.append(name)
-                if self.asked.count(name) == 1:
+                if self.asked.count(name) <= self._failures:
                     raise QueueUnavailable("away")
             return getattr(self._queue, name)(*arguments)
 
@@ -312,6 +320,20 @@ def test_what_a_queue_could_not_be_told_is_told_again(
         assert dict(server.accepted) == {"v": 1}
     assert "the lease of 1 messages was not extended: away" in caplog.text
     assert "cannot settle with the queue (QueueUnavailable: away); trying again" in caplog.text
+
+
+def test_a_lease_that_cannot_be_extended_again_and_again_is_said_once(
+    queue: OpenQueue, run: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = Gate()
+    with PickyServer(gate.answer) as server:
+        queue.put(requests(server.url, ["v"]))
+        forgetful = Forgetful(queue, 100, "extend")
+        run(server.url, queue=forgetful, lease=3)
+        wait_until(lambda: forgetful.asked.count("extend") == 2)
+        gate.opened.set()
+        wait_until(lambda: is_empty(queue))
+    assert caplog.text.count("the lease of 1 messages was not extended: away") == 1
 
 
 def test_a_message_that_is_held_too_long_is_given_back(queue: OpenQueue, run: Runner) -> None:
