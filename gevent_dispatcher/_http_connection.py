@@ -170,7 +170,7 @@ class _FirstPool:
 
     ResponseCls = Answered
 
-    def _get_conn(self, timeout: float | None = None) -> Any:  # pragma: no cover  # as above
+    def _get_conn(self, timeout: float | None = None) -> Any:  # pragma: no cover  # urllib3 1.26
         """Without asking gevent's poll whether a kept connection is dead, which takes a turn of the hub."""
         kept: _Kept | None = self.pool  # type: ignore[attr-defined]  # a mixin
         if kept is None:
