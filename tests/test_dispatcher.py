@@ -14,12 +14,13 @@ import gevent
 import greenlet
 import pytest
 from gevent import monkey
+from gevent.event import Event
 
 import gevent_dispatcher
 from gevent_dispatcher import Answer, Delivery, GeventEventDispatcher, Outcome, Request, Stats
 from gevent_dispatcher.collector import Collector
 from gevent_dispatcher.testing import NO_ANSWER, FakeTransport
-from tests.dispatchers import Maker, assert_balanced, balance, making
+from tests.dispatchers import Maker, assert_balanced, balance, dispatch, making
 from tests.events import LogEvent, log_event, params, visitor
 from tests.hostile import HostileServer, refusing_port
 from tests.waiting import wait_until
@@ -803,3 +804,28 @@ def test_the_invariant_holds_at_every_moment_that_a_greenlet_can_observe(make: M
     observer.join(timeout=5)
     assert len(observed) > 100
     assert set(observed) == {0}
+
+
+class Stubborn:
+    """A transport that lets nobody end it."""
+
+    def open(self, connections: int) -> Stubborn:
+        return self
+
+    def send(self, request: Any) -> Answer:
+        try:
+            Event().wait()
+        except BaseException:
+            return Answer(204)
+        raise AssertionError("nobody sets it")
+
+    def close(self) -> None:
+        pass
+
+
+def test_what_a_transport_says_when_it_is_ended_changes_no_account(make: Maker) -> None:
+    dispatcher = make(transport=Stubborn(), flush_interval=0)
+    dispatch(dispatcher, "http://events.example/", ["v"])
+    wait_until(lambda: dispatcher.stats().requests == 1)
+    assert not dispatcher.close(0.1)
+    assert (dispatcher.stats().delivered, dispatcher.stats().dropped["closed"]) == (0, 1)
