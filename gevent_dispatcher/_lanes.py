@@ -59,7 +59,7 @@ class Lanes:
 
     def is_due(self, now: float) -> bool:
         """Whether any lane has a batch that may go now."""
-        return any(self._may_send(lane, now) for lane in self._lanes.values())
+        return self._in_flight < self._slots and any(self._may_send(lane, now) for lane in self._lanes.values())
 
     def next(self, now: float) -> Lane | None:
         """The lane that sends now, None when none may: origins take turns."""

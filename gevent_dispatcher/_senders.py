@@ -238,7 +238,7 @@ class Senders:
                 self._account(end)
             if was_resting or self._buffer.is_resting(origin) or self._is_heard(ends):
                 self.attend()  # this sender may have to wait now, and what may go by this answer must not
-            else:
+            elif judge(answer) is not Verdict.DELIVERED:  # after which nothing waits that did not before
                 self._arm(monotonic())
         self._say(origin, answer)
         self.tell(ends)

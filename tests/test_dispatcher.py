@@ -18,6 +18,7 @@ from gevent.event import Event
 
 import gevent_dispatcher
 from gevent_dispatcher import Answer, Delivery, GeventEventDispatcher, Outcome, Request, Stats
+from gevent_dispatcher._lane import Lane
 from gevent_dispatcher.collector import Collector
 from gevent_dispatcher.testing import NO_ANSWER, FakeTransport
 from tests.dispatchers import Maker, assert_balanced, balance, dispatch, making
@@ -74,6 +75,32 @@ def test_without_linger_an_event_goes_out_at_once(collector: Collector, make: Ma
     dispatcher.dispatch_event(log_event(collector.url))
     wait_until(lambda: dispatcher.stats().delivered == 2)
     assert dispatcher.stats().requests == 1
+
+
+def test_an_event_costs_the_same_whether_a_few_or_hundreds_of_origins_are_well(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    class Counted(Lane):
+        __slots__ = ()
+
+        @property
+        def is_empty(self) -> bool:
+            looks.append("whether it has anything")
+            return super().is_empty
+
+        def next_due(self, now: float, has_more: bool) -> float | None:
+            looks.append("when it is due")
+            return super().next_due(now, has_more)
+
+    monkeypatch.setattr("gevent_dispatcher._lanes.Lane", Counted)
+    dispatcher = make(flush_interval=0.01, transport=FakeTransport(before=lambda _: gevent.sleep(0.001)))
+    for number in range(300):
+        dispatcher.dispatch_event(log_event(f"http://{number}.example/v1/events"))
+    wait_until(lambda: dispatcher.stats().delivered == 300)
+    assert looks.count("when it is due") < 10_000  # 80 000, if all origins are looked at for each event
+    assert looks.count("whether it has anything") < 50_000
 
 
 def test_merging_can_be_turned_off(server: HostileServer, make: Maker) -> None:
