@@ -7,6 +7,7 @@ import queue
 import re
 import select
 import socket as native_socket
+import sys
 from contextlib import suppress
 from functools import partial
 from time import monotonic
@@ -63,6 +64,7 @@ class _GeventConnection:
     def _connect(self) -> Any:
         error: OSError = OSError(errno.EADDRNOTAVAIL, "the name has no address")
         host, port = self._dns_host, self.port  # type: ignore[attr-defined]  # a mixin
+        sys.audit("http.client.connect", self, host, port)
         addresses = self.resolver.resolve(host, port, self._deadline - monotonic())
         for seconds, (family, kind, protocol, _, address) in zip(self._shares(len(addresses)), addresses):
             try:
@@ -114,8 +116,10 @@ class _GeventConnection:
         self.sock.settimeout(None)
         head = request_head(method, url, headers, None if body is None else len(body))
         self._asked_by = method
+        data = head + body if body else head
+        sys.audit("http.client.send", self, data)  # as http.client does, for those who watch what goes out
         with suppress(*CLOSED):  # an early answer such as 413 may be there all the same; if none is, reading it says so
-            self.sock.sendall(head + body if body else head)
+            self.sock.sendall(data)
 
     def getresponse(self, buffering: bool = True) -> Any:
         """The answer: its head was read, or all of it.

@@ -6,6 +6,8 @@ import logging
 import re
 import socket
 import ssl
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from time import monotonic
@@ -338,6 +340,27 @@ def test_our_log_has_no_word_of_a_request(server: HostileServer, caplog: pytest.
         for behaviour in ("status/204", "reset_before", "garbage"):
             post(opened(), server.url(behaviour))
     assert not caplog.records
+
+
+_AUDITED = """
+import sys
+from gevent_dispatcher import HttpTransport
+from tests.links import post
+seen = []
+sys.addaudithook(lambda name, args: seen.append((name, *args[1:])) if name.startswith("http.client.") else None)
+post(HttpTransport(proxy="").open(1), sys.argv[1], b"{}")
+(connected, *address), (sent, data) = seen
+assert (connected, sent) == ("http.client.connect", "http.client.send"), seen
+assert data.startswith(b"POST /status/204 ") and data.endswith(b"{}"), seen
+assert address == ["127.0.0.1", int(sys.argv[2])], seen
+"""
+
+
+def test_who_watches_http_client_sees_our_requests_too(server: HostileServer) -> None:
+    """An audit hook stays for the life of its process."""
+    command = [sys.executable, "-c", _AUDITED, server.url("status/204"), str(server.port)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_link_can_be_closed_without_ever_having_been_used() -> None:
