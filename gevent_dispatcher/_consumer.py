@@ -185,6 +185,7 @@ class Consumer:
     def _wait_for_a_stop(self, receivers: Receivers) -> None:
         while not self._is_stopping:
             news = self._changed.listen()
+            self._settlement.check()
             if receivers.have_ended():
                 return
             news.wait()

@@ -36,6 +36,7 @@ class Settlement:
         self._is_news = Event()
         self._buries = True
         self._has_left = False
+        self._error: Exception | None = None
 
     @property
     def untold(self) -> int:
@@ -51,7 +52,25 @@ class Settlement:
             held: gives the messages that have not ended.
         """
         self._buries = getattr(opened, "buries", True) is not False
-        return [gevent.spawn(self._keep, opened, repeats, held), gevent.spawn(self._tell, opened, repeats)]
+        keeping = gevent.spawn(self._noting, lambda: self._keep(opened, repeats, held))
+        return [keeping, gevent.spawn(self._noting, lambda: self._tell(opened, repeats))]
+
+    def check(self) -> None:
+        """See that the queue can still be told.
+
+        Raises:
+            Exception: what the queue raised, that none should raise.
+        """
+        if self._error is not None:
+            raise self._error
+
+    def _noting(self, work: Callable[[], None]) -> None:
+        """What is raised is for whoever runs the consumer: nothing would be acknowledged any more."""
+        try:
+            work()
+        except Exception as error:
+            self._error = error
+            self._changed()
 
     def add(self, ticket: Ticket) -> None:
         """A message has ended: the queue is to be told."""

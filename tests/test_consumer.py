@@ -392,6 +392,31 @@ def test_what_a_queue_should_not_raise_is_for_whoever_runs_the_consumer() -> Non
         Consumer(broken, proxy="").run()
 
 
+@pytest.mark.parametrize("call", ["ack", "extend"])
+def test_a_consumer_whose_queue_cannot_be_told_because_of_a_mistake_does_not_stand_still(
+    queue: OpenQueue, recipe: SqliteQueue, call: str
+) -> None:
+    class Mistaken:
+        def open(self) -> Mistaken:
+            return self
+
+        def __getattr__(self, name: str) -> Any:
+            return self._fail if name == call else getattr(queue, name)
+
+        def _fail(self, *_: object) -> None:
+            raise ZeroDivisionError("a mistake")
+
+        def close(self) -> None:
+            pass
+
+    mistaken: Any = Mistaken()
+    with PickyServer(lambda visitors: 204 if call == "ack" else 503) as server:
+        queue.put(requests(server.url, ["a"]))
+        consumer = Consumer(mistaken, destinations=[server.url], proxy="", poll_interval=0.02, lease=1)
+        with gevent.Timeout(20), pytest.raises(ZeroDivisionError, match="a mistake"):
+            consumer.run()
+
+
 def test_until_empty_does_not_wait_for_ever_for_a_queue_that_is_away(queue: OpenQueue) -> None:
     consumer = Consumer(Moody(queue, 1_000), proxy="", poll_interval=0.02)
     with gevent.Timeout(20):
