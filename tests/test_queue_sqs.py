@@ -112,6 +112,10 @@ def test_a_single_event_is_never_taken_apart() -> None:
         (client_error("AccessDeniedException"), QueueForbidden, "no right to sqs:SendMessage"),
         (client_error("Something", 403), QueueForbidden, "no right"),
         (client_error("ExpiredToken", 403), QueueUnavailable, "does not accept the credentials (ExpiredToken)"),
+        (client_error("InvalidSignatureException"), QueueUnavailable, "check the credentials and the clock"),
+        (client_error("RequestThrottled", 403), QueueUnavailable, "answered RequestThrottled (status 403)"),
+        (client_error("OverLimit", 403), QueueUnavailable, "answered OverLimit"),
+        (client_error("PurgeQueueInProgress", 403), QueueUnavailable, "answered PurgeQueueInProgress"),
         (client_error("com.amazonaws.sqs#ThrottlingException"), QueueUnavailable, "answered ThrottlingException"),
         (client_error("InternalFailure", 500), QueueUnavailable, "answered InternalFailure (status 500)"),
         (client_error("InvalidMessageContents"), QueueRefused, "refused it: InvalidMessageContents"),
@@ -504,6 +508,40 @@ def test_a_put_that_is_killed_leaves_the_others_their_turn(client: Recording) ->
     gates[1].set()
     gevent.joinall([first[1], waiting[1]], timeout=5, raise_error=True)
     assert sorted(texts_sent(client)) == [encode(request(f"[{number}]")) for number in (0, 1, 3)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"Messages": [{}]},
+        {"Messages": ["S3CRET"]},
+        {"Messages": "S3CRET"},
+        {"Messages": [{"MessageId": "1", "ReceiptHandle": "1", "Body": None}]},
+        {
+            "Messages": [
+                {"MessageId": "1", "ReceiptHandle": "1", "Body": "", "Attributes": {"SentTimestamp": "yesterday"}}
+            ]
+        },
+    ],
+)
+def test_what_is_no_answer_of_sqs_is_an_error_like_any_other(client: Recording, answer: Any) -> None:
+    client.script["receive_message"] = [answer]
+    with pytest.raises(QueueUncertain, match="is not SQS"):
+        queue_of(client).receive(1, 60)
+
+
+@pytest.mark.parametrize("failed", [[{"Code": "InternalError"}], [{"Id": 0}], {"Id": "0"}])
+def test_what_is_no_answer_of_sqs_leaves_a_message_unsettled(client: Recording, failed: Any) -> None:
+    client.script["delete_message_batch"] = [{"Failed": failed}]
+    queue = queue_of(client)
+    with pytest.raises(QueueUncertain, match="is not SQS"):
+        queue.ack(["a receipt"])
+
+
+def test_numbers_that_are_none_are_no_answer_of_sqs(client: Recording) -> None:
+    client.script["get_queue_attributes"] = [{"Attributes": {"ApproximateNumberOfMessages": "many"}}]
+    with pytest.raises(QueueUncertain, match="is not SQS"):
+        queue_of(client).status()
 
 
 def test_a_call_that_never_ends_is_given_up_in_time(client: Recording) -> None:

@@ -56,7 +56,8 @@ class Changes:
         for _ in range(_MOST_TRIES):
             entries = [{"Id": str(at), "ReceiptHandle": each, **more(each)} for at, each in enumerate(left)]
             failed = self._client.call(operation, QueueUrl=self._url, Entries=entries).get("Failed") or ()
-            faults = {left[int(entry["Id"])]: failed_of(entry) for entry in failed}
+            named = {str(entry["Id"]): failed_of(entry) for entry in failed}
+            faults = {each: named[str(at)] for at, each in enumerate(left) if str(at) in named}
             stale += [receipt for receipt, fault in faults.items() if fault.is_stale]
             left = [receipt for receipt, fault in faults.items() if not fault.is_stale]
             if not left:

@@ -23,7 +23,7 @@ from gevent_dispatcher._json import decode_fast
 from gevent_dispatcher._threads import off_hub, outcome_of
 from gevent_dispatcher.queues._protocol import QueueError, QueueUnavailable, QueueUncertain
 from gevent_dispatcher.queues._thread import check_that_the_caller_may_wait
-from gevent_dispatcher.queues.sqs._faults import explain
+from gevent_dispatcher.queues.sqs._faults import checked, explain
 from gevent_dispatcher.queues.sqs._settings import LONGEST_POLL, Settings, is_client
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class Client:
             method = getattr(client, operation)
             silence = QueueUncertain(f"SQS did not answer within {limit:g} s")
             left = max(deadline - monotonic(), 0.001)
-            return dict(self._within(left, lambda: self._done(lambda: method(**parameters)), silence))
+            return checked(dict(self._within(left, lambda: self._done(lambda: method(**parameters)), silence)))
         except QueueError:
             raise
         except Exception as error:

@@ -5,6 +5,7 @@ The texts of those errors are not shown: they may hold what was sent.
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from gevent_dispatcher._retry import CONTENT_TOO_LARGE
@@ -26,9 +27,14 @@ _UNKNOWN = frozenset(
     (
         *("ExpiredToken", "ExpiredTokenException", "IncompleteSignature", "InvalidAccessKeyId"),
         *("InvalidClientTokenId", "InvalidSecurity", "MissingAuthenticationToken", "NotAuthorized"),
-        *("RequestExpired", "SignatureDoesNotMatch", "UnrecognizedClientException"),
+        "UnrecognizedClientException",
     )
 )
+# A signature has the time in it.
+_UNTIMELY = frozenset(("InvalidSignatureException", "RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch"))
+# These come with status 403, but are no matter of rights (botocore's service model of SQS, before its version 1.31.81).
+_LATER = frozenset(("OverLimit", "PurgeQueueInProgress"))
+_THROTTLED = "Throttl"
 _FORBIDDEN = frozenset(("AccessDenied", "AccessDeniedException", "AuthFailure", "OptInRequired"))
 # Errors of botocore's own, by the names of their classes.
 _NO_CREDENTIALS = ("Credential", "Token", "SSO", "Profile", "AuthorizationMode")
@@ -42,6 +48,14 @@ _RIGHTS = {
     "get_queue_attributes": "sqs:GetQueueAttributes",
     "purge_queue": "sqs:PurgeQueue",
 }
+
+
+# What is used of the entries of an answer, and has to be text.
+_NEEDED = {"Failed": ("Id",), "Successful": ("Id",), "Messages": ("MessageId", "ReceiptHandle", "Body")}
+# Attributes whose text is a number.
+_NUMBERS = re.compile("ApproximateNumberOfMessages.*|ApproximateReceiveCount|SentTimestamp")
+_MOST_DIGITS = 18
+_NOT_SQS = "what answered in the place of SQS is not SQS"
 
 
 class Failed(NamedTuple):
@@ -78,6 +92,34 @@ def failed_of(entry: dict[str, Any]) -> Failed:
     return Failed("MessageTooLong" if is_too_large else code, is_ours)
 
 
+def checked(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer of a call, if it can be one of SQS's: a proxy or a stand-in may have given it.
+
+    Raises:
+        QueueUncertain: it is something else.
+    """
+    for name, needed in _NEEDED.items():
+        entries = answer.get(name) or []
+        if not isinstance(entries, list) or not all(_has(entry, needed) for entry in entries):
+            raise QueueUncertain(_NOT_SQS)
+    if not _are_attributes(answer.get("Attributes") or {}):
+        raise QueueUncertain(_NOT_SQS)
+    return answer
+
+
+def _has(entry: object, needed: tuple[str, ...]) -> bool:
+    is_entry = isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in needed)
+    return is_entry and _are_attributes(entry.get("Attributes") or {})  # type: ignore[attr-defined]  # it is a dict
+
+
+def _are_attributes(attributes: object) -> bool:
+    return isinstance(attributes, dict) and all(
+        isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS
+        for name, value in attributes.items()
+        if _NUMBERS.fullmatch(str(name))
+    )
+
+
 def explain(error: Exception, operation: str) -> QueueError:
     """An error that a call raised, in our own terms.
 
@@ -98,7 +140,9 @@ def _of_sqs(code: str, status: int | None, operation: str) -> QueueError:
         return QueueUnavailable(f"there is no such queue ({code}): check the queue's url, the account and the region")
     if code in _UNKNOWN:
         return QueueUnavailable(f"AWS does not accept the credentials ({code})")
-    if code in _FORBIDDEN or status == 403:
+    if code in _UNTIMELY:
+        return QueueUnavailable(f"AWS does not accept the signature ({code}): check the credentials and the clock")
+    if code in _FORBIDDEN or (status == 403 and code not in _LATER and _THROTTLED not in code):
         right = _RIGHTS.get(operation, operation)
         return QueueForbidden(f"the credentials have no right to {right} ({code}): grant it on this queue")
     return QueueUnavailable(f"SQS answered {code}" + (f" (status {status})" if status else ""))

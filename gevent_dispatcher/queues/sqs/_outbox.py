@@ -170,8 +170,8 @@ class Outbox:
         return self._call(Entries=[parcel.as_entry(at) for at, parcel in enumerate(parcels)])
 
     def _settle(self, parcels: Sequence[Parcel], answer: Mapping[str, Any]) -> None:
-        failed = {str(entry.get("Id")): failed_of(entry) for entry in answer.get("Failed", ())}
-        sent = {str(entry.get("Id")) for entry in answer.get("Successful", ())}
+        failed = {str(entry.get("Id")): failed_of(entry) for entry in answer.get("Failed") or ()}
+        sent = {str(entry.get("Id")) for entry in answer.get("Successful") or ()}
         for at, parcel in enumerate(parcels):
             if str(at) in sent:
                 parcel.end(True)
