@@ -538,8 +538,15 @@ def test_what_is_no_answer_of_sqs_leaves_a_message_unsettled(client: Recording, 
         queue.ack(["a receipt"])
 
 
-def test_numbers_that_are_none_are_no_answer_of_sqs(client: Recording) -> None:
-    client.script["get_queue_attributes"] = [{"Attributes": {"ApproximateNumberOfMessages": "many"}}]
+def test_a_deletion_without_an_outcome_is_tried_again(client: Recording) -> None:
+    client.script["delete_message_batch"] = [{}]
+    assert queue_of(client).ack(["a receipt"]) == []
+    assert len(client.of("delete_message_batch")) == 2
+
+
+@pytest.mark.parametrize("answer", [{"Attributes": {"ApproximateNumberOfMessages": "many"}}, {}])
+def test_numbers_that_are_none_are_no_answer_of_sqs(client: Recording, answer: Any) -> None:
+    client.script["get_queue_attributes"] = [answer]
     with pytest.raises(QueueUncertain, match="is not SQS"):
         queue_of(client).status()
 

@@ -7,7 +7,7 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 from gevent_dispatcher.queues._protocol import QueueUnavailable
 from gevent_dispatcher.queues.sqs._batch import portions
 from gevent_dispatcher.queues.sqs._client import Client
-from gevent_dispatcher.queues.sqs._faults import failed_of
+from gevent_dispatcher.queues.sqs._faults import outcomes_of
 
 # How often an entry that failed by no fault of its own is tried at once.
 _MOST_TRIES = 3
@@ -55,9 +55,9 @@ class Changes:
         left, codes = list(receipts), {""}
         for _ in range(_MOST_TRIES):
             entries = [{"Id": str(at), "ReceiptHandle": each, **more(each)} for at, each in enumerate(left)]
-            failed = self._client.call(operation, QueueUrl=self._url, Entries=entries).get("Failed") or ()
-            named = {str(entry["Id"]): failed_of(entry) for entry in failed}
-            faults = {each: named[str(at)] for at, each in enumerate(left) if str(at) in named}
+            answer = self._client.call(operation, QueueUrl=self._url, Entries=entries)
+            outcomes = outcomes_of(answer, len(left))
+            faults = {receipt: fault for receipt, fault in zip(left, outcomes) if fault is not None}
             stale += [receipt for receipt, fault in faults.items() if fault.is_stale]
             left = [receipt for receipt, fault in faults.items() if not fault.is_stale]
             if not left:

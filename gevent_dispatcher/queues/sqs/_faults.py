@@ -6,7 +6,7 @@ The texts of those errors are not shown: they may hold what was sent.
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any, Mapping, NamedTuple
 
 from gevent_dispatcher._retry import CONTENT_TOO_LARGE
 from gevent_dispatcher.queues._protocol import (
@@ -55,7 +55,7 @@ _NEEDED = {"Failed": ("Id",), "Successful": ("Id",), "Messages": ("MessageId", "
 # Attributes whose text is a number.
 _NUMBERS = re.compile("ApproximateNumberOfMessages.*|ApproximateReceiveCount|SentTimestamp")
 _MOST_DIGITS = 18
-_NOT_SQS = "what answered in the place of SQS is not SQS"
+NOT_SQS = "what answered in the place of SQS is not SQS"
 
 
 class Failed(NamedTuple):
@@ -84,12 +84,27 @@ class Failed(NamedTuple):
         return Refusal(CONTENT_TOO_LARGE if self.is_too_large else _MALFORMED, f"SQS refused it: {self.code}")
 
 
+_NO_OUTCOME = Failed("no outcome", False)
+
+
 def failed_of(entry: dict[str, Any]) -> Failed:
     """One of the entries that a call says have failed."""
     code, is_ours = _short(entry.get("Code")), bool(entry.get("SenderFault"))
     # A queue's own MaximumMessageSize has no code, but this text.
     is_too_large = is_ours and "must be shorter than" in str(entry.get("Message"))
     return Failed("MessageTooLong" if is_too_large else code, is_ours)
+
+
+def outcomes_of(answer: Mapping[str, Any], entries: int) -> list[Failed | None]:
+    """What became of each entry of a call, in their order; None is what was to be.
+
+    Args:
+        answer: which has been checked.
+        entries: how many there were; their ids are their positions.
+    """
+    done = {entry["Id"] for entry in answer.get("Successful") or ()}
+    failed = {entry["Id"]: failed_of(entry) for entry in answer.get("Failed") or ()}
+    return [None if str(at) in done else failed.get(str(at), _NO_OUTCOME) for at in range(entries)]
 
 
 def checked(answer: dict[str, Any]) -> dict[str, Any]:
@@ -101,9 +116,9 @@ def checked(answer: dict[str, Any]) -> dict[str, Any]:
     for name, needed in _NEEDED.items():
         entries = answer.get(name) or []
         if not isinstance(entries, list) or not all(_has(entry, needed) for entry in entries):
-            raise QueueUncertain(_NOT_SQS)
+            raise QueueUncertain(NOT_SQS)
     if not _are_attributes(answer.get("Attributes") or {}):
-        raise QueueUncertain(_NOT_SQS)
+        raise QueueUncertain(NOT_SQS)
     return answer
 
 

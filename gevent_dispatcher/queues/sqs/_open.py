@@ -17,6 +17,7 @@ from gevent_dispatcher.queues._protocol import (
     QueuePartial,
     QueueRefused,
     QueueUnavailable,
+    QueueUncertain,
     QueueUnusable,
     Refusal,
     Status,
@@ -24,6 +25,7 @@ from gevent_dispatcher.queues._protocol import (
 from gevent_dispatcher.queues.sqs._batch import MOST_ENTRIES, texts_of
 from gevent_dispatcher.queues.sqs._changes import Changes
 from gevent_dispatcher.queues.sqs._client import Client
+from gevent_dispatcher.queues.sqs._faults import NOT_SQS
 from gevent_dispatcher.queues.sqs._leases import Lease, Leases
 from gevent_dispatcher.queues.sqs._letters import Letters, letter_of
 from gevent_dispatcher.queues.sqs._outbox import Outbox, Parcel
@@ -260,7 +262,10 @@ class OpenSqsQueue:
 
     def _counts(self, url: str) -> list[int]:
         answer = self._client.call("get_queue_attributes", QueueUrl=url, AttributeNames=list(_COUNTS))
-        return [int((answer.get("Attributes") or {}).get(name, 0)) for name in _COUNTS]
+        attributes = answer.get("Attributes") or {}
+        if not attributes.keys() >= set(_COUNTS):  # a page to sign in reads like an answer without any
+            raise QueueUncertain(NOT_SQS)
+        return [int(attributes[name]) for name in _COUNTS]
 
     def close(self) -> None:
         """Give back connections. May be called twice; never raises."""

@@ -17,7 +17,7 @@ from gevent_dispatcher._retry import CONTENT_TOO_LARGE
 from gevent_dispatcher.queues._message import size_of
 from gevent_dispatcher.queues._protocol import QueueError, QueueRefused, QueueUnavailable, QueueUncertain, Refusal
 from gevent_dispatcher.queues.sqs._batch import MOST_ENTRIES, how_many
-from gevent_dispatcher.queues.sqs._faults import Failed, failed_of
+from gevent_dispatcher.queues.sqs._faults import Failed, outcomes_of
 
 # Calls under way at once. Two are enough to have one arrive while another is made ready.
 _AT_ONCE = 2
@@ -170,13 +170,11 @@ class Outbox:
         return self._call(Entries=[parcel.as_entry(at) for at, parcel in enumerate(parcels)])
 
     def _settle(self, parcels: Sequence[Parcel], answer: Mapping[str, Any]) -> None:
-        failed = {str(entry.get("Id")): failed_of(entry) for entry in answer.get("Failed") or ()}
-        sent = {str(entry.get("Id")) for entry in answer.get("Successful") or ()}
-        for at, parcel in enumerate(parcels):
-            if str(at) in sent:
+        for parcel, fault in zip(parcels, outcomes_of(answer, len(parcels))):
+            if fault is None:
                 parcel.end(True)
             else:
-                self._failed(parcel, failed.get(str(at), Failed("no outcome", False)))
+                self._failed(parcel, fault)
 
     def _failed(self, parcel: Parcel, failed: Failed) -> None:
         if failed.is_ours:
