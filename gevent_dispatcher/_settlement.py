@@ -119,13 +119,13 @@ class Settlement:
                 opened.release([ticket.receipt for ticket in tickets], delay)
                 self._confirmed("released", tickets)
         for reason, tickets in word.bury.items():
-            opened.bury([ticket.receipt for ticket in tickets], reason)
+            stale = opened.bury([ticket.receipt for ticket in tickets], reason)
             self._confirmed("dead", tickets)
-            _say_dead(tickets, repeats)
+            _say_dead([ticket for ticket in tickets if ticket.receipt not in stale], repeats)
         for ticket in word.replace:
-            opened.replace(ticket.receipt, ticket.left, ticket.dead, self._config.release_delay)
+            is_done = opened.replace(ticket.receipt, ticket.left, ticket.dead, self._config.release_delay)
             self._confirmed("released" if ticket.left else "dead", [ticket])
-            _say_dead([ticket], repeats)
+            _say_dead([ticket] if is_done else [], repeats)
 
     def _confirmed(self, count: str, tickets: list[Ticket]) -> None:
         told = set(map(id, tickets))

@@ -238,6 +238,7 @@ def test_without_dead_letters_it_is_returned_and_its_reason_said(caplog: pytest.
     for reason in REASONS.values():
         assert caplog.text.count(reason) == 1
     assert "Hello" not in caplog.text
+    assert "dead letters" not in caplog.text
 
 
 def test_dead_letters_get_it_as_it_came_with_its_reason() -> None:
@@ -253,10 +254,14 @@ def test_dead_letters_get_it_as_it_came_with_its_reason() -> None:
     assert len(letters.stored) == 6
 
 
-def test_what_the_dead_letters_do_not_take_is_returned() -> None:
+@pytest.mark.parametrize(("text", "returned", "said"), [("neither", "text", 1), ("rejected", "refused", 0)])
+def test_what_the_dead_letters_do_not_take_is_returned_and_not_said_to_be_there(
+    text: str, returned: str, said: int, caplog: pytest.LogCaptureFixture
+) -> None:
     with PickyServer(picky) as server:
         records = event(*[each for each in poison(server.url, server.url) if each["messageId"] in ("refused", "text")])
-        assert failed(with_letters(server.url, Letters("neither"))(records, Context())) == ["text"]
+        assert failed(with_letters(server.url, Letters(text))(records, Context())) == [returned]
+    assert caplog.text.count("1 events went to the dead letters: rejected") == said
 
 
 @pytest.mark.parametrize("id", ["refused", "text"])

@@ -206,7 +206,7 @@ def test_what_is_left_of_a_message_comes_back_as_a_message_of_its_own(queue: Ope
         queue.put(requests(server.url, names(8)))
         consumer = run(server.url)
         wait_until(lambda: len(server.accepted) == 7)
-        consumer.stop(0.3)
+        consumer.stop(1)
         wait_until(lambda: consumer.stats().held == 0)
         (message,) = queue.receive(10, 60)
         assert message.request.events == 1

@@ -190,14 +190,17 @@ class RecordQueue:
         return []
 
     def bury(self, receipts: Sequence[str], reason: str) -> list[str]:
-        """To the dead letters as they came; without these they are returned, as are those that could not be stored."""
+        """To the dead letters as they came; without these they are returned, as are those that could not be stored: the
+        receipts of all that are returned are told.
+        """
         records = {receipt: self._records[int(receipt)] for receipt in receipts}
         possible = [receipt for receipt, record in records.items() if isinstance(record.body, str) and record.body]
-        stored = self._store([_letter(records[receipt], records[receipt].body, reason) for receipt in possible])
-        self.ack([possible[at] for at in stored])
+        numbers = self._store([_letter(records[receipt], records[receipt].body, reason) for receipt in possible])
+        stored = {possible[at] for at in numbers}
+        self.ack([receipt for receipt in possible if receipt in stored])
         if len(stored) < len(records):
             self._refused[reason] += len(records) - len(stored)
-        return []
+        return [receipt for receipt in records if receipt not in stored]
 
     def replace(
         self, receipt: str, again: Sequence[Request], dead: Sequence[tuple[Request, str]], delay: float = 0.0
@@ -206,14 +209,16 @@ class RecordQueue:
 
         Only when all but the dead was delivered, and these are stored, it has ended well.
         """
-        if not again:
-            record = self._records[int(receipt)]
-            letters = [_letter(record, encode(request), reason, request.events) for request, reason in dead]
-            if len(self._store(letters)) == len(letters):
-                self.ack([receipt])
-            else:
-                self._refused[dead[0][1]] += 1
-        return True
+        if again:
+            return False
+        record = self._records[int(receipt)]
+        letters = [_letter(record, encode(request), reason, request.events) for request, reason in dead]
+        is_stored = len(self._store(letters)) == len(letters)
+        if is_stored:
+            self.ack([receipt])
+        else:
+            self._refused[dead[0][1]] += 1
+        return is_stored
 
     def close(self) -> None:
         """Nothing."""
