@@ -9,7 +9,8 @@ import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, Callable, Iterator, Sequence
 
 import pytest
 
@@ -409,6 +410,55 @@ print(len(queue.receive(100, 60)))
     first, second, *others = run(script, path, on=[*SMALL_DISK, str(path.parent)]).splitlines()
     assert (first, *others) == ("done", "done", "2")
     assert second.startswith(f"QueueUnavailable: {path}: "), second
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of six megabytes."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounting = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)], check=False)
+    if mounting.returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="only root can mount a disk that is small")
+@pytest.mark.parametrize("size", [2_000, 300_000])
+def test_a_disk_that_was_filled_can_be_emptied_again(small_disk: Path, size: int) -> None:
+    with opened(small_disk / "queue.db") as queue:
+
+        def put_one() -> int:
+            queue.put([request(b"x" * size)])
+            return size
+
+        with pytest.raises(QueueFull, match="the disk is nearly full"):
+            sum(iter(put_one, 0))
+        stored = queue.status().waiting
+        assert stored * size > 500_000
+        assert drain(queue) == stored
+
+
+def test_a_disk_that_is_nearly_full_takes_nothing_and_gives_back_what_it_has(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(path) as queue:
+        queue.put([request()] * 3)
+
+        def disk(blocks: int, free: int) -> Any:
+            found = SimpleNamespace(f_blocks=blocks, f_bavail=free, f_bfree=free, f_frsize=4_096)
+            return lambda path: found
+
+        monkeypatch.setattr(os, "statvfs", disk(blocks=1_000_000, free=200))
+        with pytest.raises(QueueFull, match="the disk is nearly full"):
+            queue.put([request()])
+        assert drain(queue) == 3
+        monkeypatch.setattr(os, "statvfs", disk(blocks=0, free=0))  # it does not say
+        queue.put([request()])
+        assert drain(queue) == 1
 
 
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="looks for a directory of Linux that takes no file")

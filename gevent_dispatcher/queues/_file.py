@@ -5,6 +5,7 @@ Imported by the thread that works with SQLite, and by nothing else: it imports s
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import stat
@@ -219,7 +220,11 @@ def _recognise(connection: sqlite3.Connection, path: str) -> int:
 
 def log_of(connection: sqlite3.Connection) -> str:
     """The path of the write-ahead log: it lies beside the file itself, not beside a link to it."""
-    return f"{connection.execute('PRAGMA database_list').fetchone()[2]}-wal"
+    return f"{_path_of(connection)}-wal"
+
+
+def _path_of(connection: sqlite3.Connection) -> str:
+    return str(connection.execute("PRAGMA database_list").fetchone()[2])
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
@@ -245,3 +250,15 @@ def used_bytes(connection: sqlite3.Connection) -> int:
     """What the file holds, free pages aside."""
     pages = _pragma(connection, "page_count") - _pragma(connection, "freelist_count")
     return pages * _pragma(connection, "page_size")
+
+
+def free_bytes(connection: sqlite3.Connection) -> float:
+    """What the disk takes beyond the file as it will be once the log has been copied into it; infinite when unknown."""
+    path = _path_of(connection)
+    try:
+        disk, size = os.statvfs(path), os.stat(path).st_size
+    except OSError:  # the file was taken away, which is found out afterwards
+        return math.inf
+    free = (disk.f_bavail if os.geteuid() else disk.f_bfree) * disk.f_frsize
+    grown = _pragma(connection, "page_count") * _pragma(connection, "page_size")
+    return free - max(grown - size, 0) if disk.f_blocks else math.inf
