@@ -26,6 +26,10 @@ _LEAST_BYTES = 512
 BUSY_SECONDS = 0.05
 # What the log keeps of the disk once it has been copied into the file, in bytes.
 _LOG_BYTES = 16 * 1024 * 1024
+# Bytes of the disk that puts leave alone, or of a small disk a share: to receive and to acknowledge are written, too,
+# or a full disk would never be emptied.
+_LEFT_FREE = 1024 * 1024
+_LEFT_SHARE = 4
 
 # A body has a table of its own: a lease then does not write it anew. `since` and `held` are when and for how long a
 # message was set aside, so that a clock that is set back cannot set it aside for longer.
@@ -252,13 +256,15 @@ def used_bytes(connection: sqlite3.Connection) -> int:
     return pages * _pragma(connection, "page_size")
 
 
-def free_bytes(connection: sqlite3.Connection) -> float:
-    """What the disk takes beyond the file as it will be once the log has been copied into it; infinite when unknown."""
+def room_for_puts(connection: sqlite3.Connection) -> float:
+    """Bytes that puts may take of the disk, when the log has been copied into the file; infinite when unknown."""
     path = _path_of(connection)
     try:
         disk, size = os.statvfs(path), os.stat(path).st_size
     except OSError:  # the file was taken away, which is found out afterwards
         return math.inf
+    if not disk.f_blocks:
+        return math.inf
     free = (disk.f_bavail if os.geteuid() else disk.f_bfree) * disk.f_frsize
     grown = _pragma(connection, "page_count") * _pragma(connection, "page_size")
-    return free - max(grown - size, 0) if disk.f_blocks else math.inf
+    return free - max(grown - size, 0) - min(_LEFT_FREE, disk.f_blocks * disk.f_frsize // _LEFT_SHARE)

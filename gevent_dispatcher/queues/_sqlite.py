@@ -34,8 +34,8 @@ class SqliteQueue:
     Args:
         path: of the file; a relative one is taken from the working directory of now.
         max_bytes: what it may hold, dead letters included; 1 000 000 to 2**40, default 2**30. The write-ahead log comes
-            on top: about as much as the largest put. A put leaves at least 1 MiB of the disk free: to take messages out
-            again needs some.
+            on top: about as much as the largest put. A put leaves 1 MiB of the disk free, or a quarter of a small one:
+            to take messages out again needs some.
         timeout: seconds that a call waits for the disk, or for another process, before it gives up; 0.01 to 3600,
             default 5.
         create: whether to make the file where there is none.
