@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from gevent_dispatcher.queues import (
     QueueUnusable,
     SqliteQueue,
 )
+from tests.documents import read
 from tests.queues import request
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,9 +121,10 @@ def test_a_queue_that_lacks_a_table_is_refused(path: Path) -> None:
         queue.status()
 
 
-def overwrite(path: Path) -> None:
+def overwrite(path: Path, first: int = 1) -> None:
+    """Every other page, from some on."""
     with path.open("r+b") as file:
-        for at in range(4_096, path.stat().st_size, 8_192):
+        for at in range(first * 4_096, path.stat().st_size, 8_192):
             file.seek(at)
             file.write(os.urandom(4_096))
 
@@ -144,6 +147,21 @@ def test_a_damaged_file_is_an_error_and_works_again_once_it_is_moved_away(
         path.rename(path.with_suffix(".damaged"))
         queue.put([request()])
         assert drain(queue) == 1
+
+
+@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="needs SQLite's own program")
+def test_what_can_still_be_read_of_a_damaged_file_is_saved_as_the_documents_say(tmp_path: Path) -> None:
+    fill(tmp_path / "events.db", 100)
+    overwrite(tmp_path / "events.db", first=40)
+    text = read("examples/OPERATING.md").partition("<!-- rescue -->\n```sh\n")[2].partition("```")[0]
+    *script, worker = text.splitlines()
+    assert worker == "python -m gevent_dispatcher worker saved.db --once"
+    subprocess.run("\n".join(script), shell=True, cwd=tmp_path, check=True, stderr=subprocess.DEVNULL)
+    assert not (tmp_path / "events.db").exists()
+    saved = tmp_path / "saved.db"
+    assert saved.stat().st_mode & 0o777 == 0o600
+    with opened(saved) as queue:
+        assert 20 < drain(queue) < 100
 
 
 def test_a_file_cut_within_its_last_page_is_not_taken_for_a_whole_one(path: Path) -> None:
