@@ -258,6 +258,17 @@ os._exit(0)
         assert bodies == [b"before", b"after", b"the other's"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a name has to be UTF-8")
+def test_a_log_is_found_whatever_its_name(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.db")
+    with opened(path) as queue, opened(path) as other:
+        queue.put([request()])
+        path.with_name(f"{path.name}-wal").unlink()
+        queue.put([request()])
+        other.put([request()])
+        assert queue.status().waiting == 3
+
+
 def test_what_others_do_to_a_log_does_not_make_anything_be_done_twice(path: Path) -> None:
     with opened(path) as queue:
         for statement in ("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "REINDEX"):

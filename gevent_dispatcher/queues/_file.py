@@ -228,7 +228,11 @@ def log_of(connection: sqlite3.Connection) -> str:
 
 
 def _path_of(connection: sqlite3.Connection) -> str:
-    return str(connection.execute("PRAGMA database_list").fetchone()[2])
+    connection.text_factory = os.fsdecode  # a name need not be UTF-8
+    try:
+        return str(connection.execute("PRAGMA database_list").fetchone()[2])
+    finally:
+        connection.text_factory = _text
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
