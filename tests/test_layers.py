@@ -177,7 +177,7 @@ def test_the_pure_layers_know_no_clock_and_no_input_or_output(module: str) -> No
 # Within the room of the queues: the pure parts, and the ones that the thread imports with SQLite.
 PURE_IN_QUEUES = ["_protocol", "_record", "_message", "_receipt", "_limits", "_legacy"]
 PURE_IN_SQS = ["_batch", "_faults", "_leases", "_settings"]
-SQLITE_IN_QUEUES = {"_file", "_store", "_tasks"}
+SQLITE_IN_QUEUES = {"_disk", "_file", "_store", "_tasks"}
 
 
 @pytest.mark.parametrize("module", [*PURE_IN_QUEUES, *(f"sqs/{name}" for name in PURE_IN_SQS)])

@@ -5,7 +5,6 @@ Imported by the thread that works with SQLite, and by nothing else: it imports s
 
 from __future__ import annotations
 
-import math
 import os
 import sqlite3
 import stat
@@ -26,10 +25,6 @@ _LEAST_BYTES = 512
 BUSY_SECONDS = 0.05
 # What the log keeps of the disk once it has been copied into the file, in bytes.
 _LOG_BYTES = 16 * 1024 * 1024
-# Bytes of the disk that puts leave alone, or of a small disk a share: to receive and to acknowledge are written, too,
-# or a full disk would never be emptied.
-_LEFT_FREE = 1024 * 1024
-_LEFT_SHARE = 4
 
 # A body has a table of its own: a lease then does not write it anew. `since` and `held` are when and for how long a
 # message was set aside, so that a clock that is set back cannot set it aside for longer.
@@ -177,7 +172,7 @@ def _settle(connection: sqlite3.Connection, path: str) -> None:
         connection.execute(setting)
     if version == 0:
         _create(connection, path)
-    _pragma(connection, "user_version")  # reads, and so makes the log, where the file had another journal before
+    pragma(connection, "user_version")  # reads, and so makes the log, where the file had another journal before
 
 
 def _check_whole(connection: sqlite3.Connection, path: str) -> None:
@@ -189,7 +184,7 @@ def _check_whole(connection: sqlite3.Connection, path: str) -> None:
     with suppress(FileNotFoundError):
         if os.stat(log_of(connection)).st_size:
             return
-    if size % _pragma(connection, "page_size"):
+    if size % pragma(connection, "page_size"):
         raise QueueUnusable(f"{path} is corrupt: it was cut short. Move it away to go on with a new one")
 
 
@@ -211,7 +206,7 @@ def _look_up_version(connection: sqlite3.Connection, path: str) -> int:
 
 def _recognise(connection: sqlite3.Connection, path: str) -> int:
     """The version of the schema, 0 for an empty file."""
-    application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
+    application, version = pragma(connection, "application_id"), pragma(connection, "user_version")
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if (application, version, tables) == (0, 0, 0):
         return 0
@@ -224,10 +219,11 @@ def _recognise(connection: sqlite3.Connection, path: str) -> int:
 
 def log_of(connection: sqlite3.Connection) -> str:
     """The path of the write-ahead log: it lies beside the file itself, not beside a link to it."""
-    return f"{_path_of(connection)}-wal"
+    return f"{path_of(connection)}-wal"
 
 
-def _path_of(connection: sqlite3.Connection) -> str:
+def path_of(connection: sqlite3.Connection) -> str:
+    """Of the file, links followed."""
     connection.text_factory = os.fsdecode  # a name need not be UTF-8
     try:
         return str(connection.execute("PRAGMA database_list").fetchone()[2])
@@ -235,7 +231,8 @@ def _path_of(connection: sqlite3.Connection) -> str:
         connection.text_factory = _text
 
 
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
+def pragma(connection: sqlite3.Connection, name: str) -> int:
+    """One number that SQLite tells of the file."""
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
@@ -256,19 +253,5 @@ def _create(connection: sqlite3.Connection, path: str) -> None:
 
 def used_bytes(connection: sqlite3.Connection) -> int:
     """What the file holds, free pages aside."""
-    pages = _pragma(connection, "page_count") - _pragma(connection, "freelist_count")
-    return pages * _pragma(connection, "page_size")
-
-
-def room_for_puts(connection: sqlite3.Connection) -> float:
-    """Bytes that puts may take of the disk, when the log has been copied into the file; infinite when unknown."""
-    path = _path_of(connection)
-    try:
-        disk, size = os.statvfs(path), os.stat(path).st_size
-    except OSError:  # the file was taken away, which is found out afterwards
-        return math.inf
-    if not disk.f_blocks:
-        return math.inf
-    free = (disk.f_bavail if os.geteuid() else disk.f_bfree) * disk.f_frsize
-    grown = _pragma(connection, "page_count") * _pragma(connection, "page_size")
-    return free - max(grown - size, 0) - min(_LEFT_FREE, disk.f_blocks * disk.f_frsize // _LEFT_SHARE)
+    pages = pragma(connection, "page_count") - pragma(connection, "freelist_count")
+    return pages * pragma(connection, "page_size")

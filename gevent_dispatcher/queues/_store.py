@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import suppress
 from typing import Any, Callable, TypeVar
 
-from gevent_dispatcher.queues import _file
+from gevent_dispatcher.queues import _disk, _file
 from gevent_dispatcher.queues._job import Job
 from gevent_dispatcher.queues._protocol import QueueUnavailable, QueueUncertain
 
@@ -56,7 +56,7 @@ class Store:
         Raises:
             QueueError: it was not done, or that is uncertain.
         """
-        return self._in_the_file(job, lambda connection: self._transact(connection, job, task, durable))
+        return self._in_the_file(job, lambda connection: self._change(connection, job, task, durable))
 
     def close(self) -> None:
         """Close the file; never raises."""
@@ -71,7 +71,8 @@ class Store:
             try:
                 result = work(self._connected(job))
             except sqlite3.Error as error:
-                self.close()
+                if not _disk.is_full(error):  # opened anew, it would find no room for the file of its locks
+                    self.close()
                 raise _file.explain(error, self._path) from error
             except UnicodeDecodeError as error:  # sqlite3 would have told of a damaged schema, in that schema's words
                 self.close()
@@ -108,6 +109,18 @@ class Store:
             return task(connection, self._clock())
         finally:
             _roll_back(connection)
+
+    def _change(self, connection: sqlite3.Connection, job: Job, task: Task[T], durable: bool) -> T:
+        """Twice, where a shorter log gives a full disk room; the log of a disk that is nearly full is kept short."""
+        try:
+            result = self._transact(connection, job, task, durable)
+        except sqlite3.OperationalError as error:
+            if not (_disk.is_full(error) and _disk.shorten_log(connection)):
+                raise
+            result = self._transact(connection, job, task, durable)
+        if _disk.is_nearly_full(self._path):
+            _disk.shorten_log(connection)
+        return result
 
     def _transact(self, connection: sqlite3.Connection, job: Job, task: Task[T], durable: bool) -> T:
         self._set_durable(connection, durable)

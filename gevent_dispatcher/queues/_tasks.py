@@ -10,15 +10,14 @@ import sqlite3
 from typing import Iterable, Sequence
 
 from gevent_dispatcher._event import Request
-from gevent_dispatcher.queues._file import room_for_puts, used_bytes
+from gevent_dispatcher.queues._disk import check_room
+from gevent_dispatcher.queues._file import used_bytes
 from gevent_dispatcher.queues._protocol import DeadLetter, Message, QueueFull, Status
 from gevent_dispatcher.queues._receipt import Receipt
 from gevent_dispatcher.queues._record import Record, decode, encode
 
 # A message's row and its entries in two indexes, in bytes, beside envelope and body.
 _ROW_BYTES = 120
-# What is put is written into the log, and then into the file.
-_TWICE = 2
 # In a damaged file a number may have become something else.
 _PUT_AT = "coalesce(CAST(put_at AS REAL), 0.0)"
 # In such a file the newest message may have lost its body, and must not get another's.
@@ -55,8 +54,7 @@ def _check_room(connection: sqlite3.Connection, records: Iterable[Record], max_b
     used = used_bytes(connection)
     if used + new > max_bytes:
         raise QueueFull(f"{used} of max_bytes={max_bytes} are used: no room for {new} bytes more")
-    if room_for_puts(connection) < _TWICE * new:
-        raise QueueFull(f"the disk is nearly full: {new} bytes more would leave no room to take anything out again")
+    check_room(connection, new)
 
 
 def has_ready(connection: sqlite3.Connection, now: float) -> bool:
