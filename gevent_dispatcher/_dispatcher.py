@@ -11,7 +11,7 @@ from gevent_dispatcher._disabled import DisabledEngine
 from gevent_dispatcher._engine import Engine
 from gevent_dispatcher._event import Given
 from gevent_dispatcher._health import Health
-from gevent_dispatcher._pid import PID, remembered
+from gevent_dispatcher._pid import PID, remembered, this_process
 from gevent_dispatcher._stats import Stats
 from gevent_dispatcher._transport import Transport, transport_of
 
@@ -166,7 +166,7 @@ class GeventEventDispatcher:
         return self._config.close_timeout if timeout is None else min(max(timeout, 0.0), _LONGEST)
 
     def _existing_engine(self) -> Engine | DisabledEngine | None:
-        return self._engines.get(_process.this_process())
+        return self._engines.get(this_process())
 
     def _engine_of_this_process(self) -> Engine | DisabledEngine:
         remembered()
@@ -175,8 +175,9 @@ class GeventEventDispatcher:
 
     def _new_engine(self) -> Engine | DisabledEngine:
         """Several native threads may come first at once: one engine wins, and only the winner has side effects."""
+        _process.notice_a_fork()
         engine = self._make_engine()
-        winner = self._engines.setdefault(_process.this_process(), engine)
+        winner = self._engines.setdefault(this_process(), engine)
         if winner is engine:
             _process.enlist(engine)
             engine.begin()

@@ -44,6 +44,8 @@ _UNSENT = Answer(error="not sent before the end")
 
 # What a killed sender may take to close its socket, in seconds.
 _KILL_TIMEOUT = 0.05
+# What the exit handler waits longer for another thread than that may take: the machine may be busy. In seconds.
+_LAST_PATIENCE = 1.0
 # What another thread waits for an account of the events, in seconds: the home only has to come round to it.
 _ACCOUNT_TIMEOUT = 5.0
 
@@ -94,6 +96,7 @@ class Engine:
         self._had_last_attempt = False
         self._exit_deadline: float | None = None
         self._closers = 0
+        self._is_given_up = False
 
     def begin(self) -> None:
         """It is the engine of its process: see what is left in the spool."""
@@ -296,7 +299,12 @@ class Engine:
         """
         self.prepare_to_end()
         deadline = self._exit_deadline or 0.0
-        return self._finish(lambda: self._drain(deadline, end), max(deadline - monotonic(), 0.0))
+        timeout = max(deadline + _LAST_PATIENCE - monotonic(), 0.0)
+        is_done = self._finish(lambda: self._drain(deadline, end), timeout)
+        if end and not self._ended and not self._is_given_up:
+            self._is_given_up = True
+            self._voice.never_ended(self._buffer.events + len(self._inbox.events))
+        return is_done
 
     def _wherever(self, work: Callable[[], T], timeout: float, otherwise: T) -> T:
         if get_ident() == self._home.ident:

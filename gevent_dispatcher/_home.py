@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import Any, Callable, TypeVar
 
@@ -129,7 +130,7 @@ def may_wait() -> bool:
 
 def _runs_a_hub() -> bool:
     """Whether the caller's thread is the patched main thread, and the caller may wait in it."""
-    return is_patched() and get_ident() == MAIN_THREAD_IDENT and getcurrent() is not get_hub()
+    return _is_patched_main_thread() and getcurrent() is not get_hub()
 
 
 class _ThreadHome(Home):
@@ -140,6 +141,9 @@ class _ThreadHome(Home):
         self._paused: list[NativeSignal] = []
 
     def start(self) -> None:
+        _import_what_hooks_forks()
+        if monkey.is_module_patched("threading"):
+            get_hub()  # then so are the locks of imports: who is making a hub cannot wait for one
         start_new_thread(self._live, ())
 
     def pause(self) -> None:
@@ -165,6 +169,12 @@ class _ThreadHome(Home):
         hub.wait(keep)
 
 
+def _import_what_hooks_forks() -> None:
+    """What the thread would import for its hub's threadpool: in the middle of a fork, half of its hooks would run."""
+    with suppress(Exception):  # at the end of the interpreter nothing is imported any more, by the thread neither
+        import concurrent.futures.thread  # noqa: F401
+
+
 def _stand_still(still: NativeSignal, go_on: NativeSignal) -> None:
     still.send()
     go_on.wait(_LONGEST_PAUSE)
@@ -180,15 +190,24 @@ def is_patched() -> bool:
 
 
 def remember_main_hub() -> None:
-    """Keep a reference to the hub of a patched main thread: another native thread cannot find it by itself."""
+    """Keep a reference to the hub of a patched main thread, if it has one: another thread cannot find it by itself.
+
+    One that is made here would be in the way of a program that becomes a daemon and closes all its descriptors.
+    """
     global _main_hub
-    if is_patched() and get_ident() == MAIN_THREAD_IDENT:
-        _main_hub = get_hub()
+    if _is_patched_main_thread():
+        _main_hub = get_hub_if_exists()
+
+
+def _is_patched_main_thread() -> bool:
+    return is_patched() and get_ident() == MAIN_THREAD_IDENT
 
 
 def find_home() -> Home:
     """The home of an engine that is made now, in this process."""
-    remember_main_hub()
+    global _main_hub
+    if _is_patched_main_thread():
+        _main_hub = get_hub()
     if is_patched() and _main_hub is not None:
         return Home(_main_hub, MAIN_THREAD_IDENT)
     pid = os.getpid()

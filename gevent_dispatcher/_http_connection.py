@@ -22,6 +22,7 @@ from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, NewConnecti
 
 from gevent_dispatcher._http_response import Answered, Plain, Response, Unanswered
 from gevent_dispatcher._http_wire import plain_status, request_head
+from gevent_dispatcher._pid import this_process
 from gevent_dispatcher._resolver import Resolver
 from gevent_dispatcher._tls import CLOSED
 
@@ -42,11 +43,13 @@ class _GeventConnection:
     sock: Any
     _asked_by: str
     _deadline: float
+    _process = (0, 0)
 
     def connect(self) -> None:
         """Open within the connect timeout: name look-up, every address, a proxy's tunnel and TLS together."""
         limit: float = self.timeout  # type: ignore[attr-defined]  # a mixin
         self._deadline = monotonic() + limit
+        self._process = this_process()
         try:
             with gevent.Timeout(limit, native_socket.timeout("connecting timed out")):
                 super().connect()  # type: ignore[misc]  # a mixin
@@ -158,6 +161,8 @@ class _GeventConnection:
 
     def close(self) -> None:
         self.exchanges = 0
+        if self.sock is not None and self._process != this_process():
+            self.sock.detach()  # inherited: a daemon has closed it already, and may have something else in its place
         super().close()  # type: ignore[misc]  # a mixin
 
 

@@ -16,33 +16,24 @@ from gevent_dispatcher import _home, _threads
 
 # Imports logging, before the exit handler is registered: what is registered later runs earlier, and may still log.
 from gevent_dispatcher._log import about, describe, logger
+from gevent_dispatcher._pid import this_process
 
 _engines: weakref.WeakSet[Any] = weakref.WeakSet()
+# The process that all of this is about.
+_here = this_process()
 # What a fork's child has inherited is kept for ever: collecting it would close sockets and switch greenlets that
 # belong to the parent.
 _parked: list[Any] = []
-_hooked = False
 _exiting = False
-# How many forks led from the first process that had an engine to this one.
-_forks = 0
 # The id of no process.
 _NOBODY = -1
 # Called before anything is drained; dead ones are skipped.
 _before: list[tuple[int, weakref.WeakMethod[Callable[[], object]]]] = []
 
 
-def this_process() -> tuple[int, int]:
-    """Which process this is. Its id alone does not tell: it may be that of an ancestor that has ended."""
-    return os.getpid(), _forks
-
-
 def enlist(engine: Any) -> None:
     """Have an engine drained at the end of this process, and abandoned in its forks."""
-    global _hooked
     _engines.add(engine)
-    if not _hooked:
-        _hooked = True
-        os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
     run_exit_handler_first()
     _run_at_the_end_of_a_multiprocessing_child()
     _run_at_the_end_of_uwsgi()
@@ -94,6 +85,7 @@ def before_drain(method: Callable[[], object]) -> None:
     Args:
         method: referenced weakly; must return soon and may raise.
     """
+    notice_a_fork()
     _before.append((os.getpid(), weakref.WeakMethod(method)))
     run_exit_handler_first()
 
@@ -157,17 +149,24 @@ def _in_parent() -> None:
     _home.go_on()
 
 
-def _in_child() -> None:
-    global _exiting, _forks
+def notice_a_fork() -> None:
+    """In a fork's child, before anything is made there: somebody's hook may be called before ours, and dispatch."""
+    global _here
+    if _here != this_process():
+        _here = this_process()
+        _forget_the_parent()
+
+
+def _forget_the_parent() -> None:
+    global _exiting
     _exiting = False
-    _forks += 1
     _threads.gate.renew()
-    for engine in list(_engines):
+    for engine in [each for each in list(_engines) if each.pid != _here[0]]:
         _parked.append(engine)
+        _engines.discard(engine)
         engine.pid = _NOBODY
         with suppress(Exception):  # nobody can be told in a fork, and the others are to be abandoned all the same
             engine.abandon()
-    _engines.clear()
     _before.clear()
     _home.forget()
 
@@ -178,3 +177,5 @@ def _drain_late() -> None:
 
 
 atexit.register(_drain_late)
+# Now, not with the first engine: a dispatcher remembers the main hub, which a fork by another thread takes away.
+os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=notice_a_fork)

@@ -158,6 +158,19 @@ class Voice:
                 extra=about("transport_no_answer", returned=problem, times=times),
             )
 
+    def never_ended(self, events: int) -> None:
+        """Say at the end of the process that what sends did not come to an end itself; in another thread.
+
+        Args:
+            events: that have no outcome.
+        """
+        if events:
+            logger.error(
+                "the exit handler failed: %d events have no outcome, because the thread that sends does not answer",
+                events,
+                extra=about("exit_failed", what="the exit handler", error="Unreachable", events=events),
+            )
+
     def say_the_rest(self) -> None:
         """Say at the end how often has happened again what was said a short while ago."""
         say_the_rest(self.repeats.rest())

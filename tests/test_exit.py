@@ -45,10 +45,10 @@ def collector() -> Iterator[Collector]:
         yield running
 
 
-def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+def start(script: str, *arguments: str, before: str = "") -> subprocess.Popen[str]:
     # Python 3.12 and later warn of any fork beside a thread, which an unpatched process has.
     warnings = ["-W", "ignore:This process:DeprecationWarning"]
-    command = [sys.executable, *warnings, "-c", PRELUDE + script, *arguments]
+    command = [sys.executable, *warnings, "-c", before + PRELUDE + script, *arguments]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -212,6 +212,26 @@ while True:
     _, errors = ended(program)
     assert errors == ""
     assert collector.counts()["unique"] == 50
+
+
+def test_events_whose_thread_does_not_answer_at_the_end_are_said(collector: Collector) -> None:
+    script = """
+told = []
+def hang(delivery):
+    told.append(delivery)
+    gevent.monkey.get_original("time", "sleep")(60)
+dispatcher = GeventEventDispatcher(proxy="", flush_interval=0, pool_size=1, close_timeout=0.3, on_delivery=hang)
+dispatch(1)
+wait_until(lambda: told)
+dispatch(2)
+"""
+    started = monotonic()
+    program = start("import gevent.monkey\n" + script, collector.url, "unpatched")
+    _, errors = ended(program)
+    assert errors.startswith("the exit handler failed: 2 events have no outcome")
+    assert errors.count("\n") == 1
+    assert program.returncode == 0
+    assert monotonic() - started < 15
 
 
 @both

@@ -25,6 +25,7 @@ from gevent_dispatcher._home import (
     may_wait,
     start_new_thread,
 )
+from gevent_dispatcher._pid import this_process
 from gevent_dispatcher.queues._job import Job
 from gevent_dispatcher.queues._protocol import QueueUnavailable
 
@@ -63,7 +64,7 @@ class Worker:
         self._make_session = make_session
         self._timeout = timeout
         # By process; setdefault has one winner, also among native threads and in signal handlers.
-        self._threads: dict[int, _Thread] = {}
+        self._threads: dict[tuple[int, int], _Thread] = {}
         self._is_closed = False
 
     def call(self, work: Work[T]) -> T:
@@ -86,28 +87,28 @@ class Worker:
 
     def close(self) -> None:
         """End the thread after what it was given before, waiting for that if the caller may wait."""
-        thread = self._threads.pop(os.getpid(), None)
+        thread = self._threads.pop(this_process(), None)
         self._is_closed = True
         if thread is not None:
             thread.end(self._timeout)
 
     def _thread(self) -> _Thread | None:
-        pid = os.getpid()
-        thread = self._threads.get(pid)
+        process = this_process()
+        thread = self._threads.get(process)
         if thread is None:
             mine = _Thread(self._make_session)
-            thread = self._threads.setdefault(pid, mine)
-            if thread is mine and not self._started(mine, pid):  # pragma: no cover  # from Python 3.12 on
+            thread = self._threads.setdefault(process, mine)
+            if thread is mine and not self._started(mine, process):  # pragma: no cover  # from Python 3.12 on
                 return None
         return thread
 
-    def _started(self, thread: _Thread, pid: int) -> bool:
+    def _started(self, thread: _Thread, process: tuple[int, int]) -> bool:
         is_started = False
         try:
             is_started = thread.start()
         finally:
             if not is_started:
-                del self._threads[pid]
+                del self._threads[process]
         return is_started
 
     def _in_place(self, work: Work[T]) -> T:  # pragma: no cover  # from Python 3.12 on

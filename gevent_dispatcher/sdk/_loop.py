@@ -19,6 +19,7 @@ import gevent
 from gevent import monkey
 
 from gevent_dispatcher import _home, _process
+from gevent_dispatcher._pid import this_process
 
 # How long a fork waits for a thread to finish the request that it is at, in seconds: a datafile comes within tenths.
 _FORK_PATIENCE = 1.0
@@ -42,7 +43,7 @@ class Loop:
     exit_patience = 0.0
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
+        self._process = this_process()
         self._is_native = not monkey.is_module_patched("threading")
         self._unstarted = [True]  # popped by the one that starts it
         self._ended = threading.Event()
@@ -99,7 +100,7 @@ class Loop:
 
     def is_ours(self) -> bool:
         """Whether it belongs to this process, and not to a parent."""
-        return self.pid == os.getpid()
+        return self._process == this_process()
 
     @contextmanager
     def busy(self) -> Iterator[None]:
@@ -184,7 +185,7 @@ def _after_in_parent() -> None:
 
 def _after_in_child() -> None:
     for loop in list(_loops):
-        loop.abandon()
-    _loops.clear()
+        if not loop.is_ours():  # another hook of the fork may have started one here
+            loop.abandon()
+            _loops.discard(loop)
     _held.clear()
-    _home.forget()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import os
 from typing import Any
 
 from optimizely.helpers.sdk_settings import OptimizelySdkSettings
 from optimizely.odp.odp_config import OdpConfig
 from optimizely.odp.odp_event_manager import OdpEventManager
 
+from gevent_dispatcher._pid import this_process
 from gevent_dispatcher.sdk._loop import Loop
 
 
@@ -57,7 +57,7 @@ class GeventOdpEventManager:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._arguments = args, kwargs
-        self._senders: dict[int, _Sender] = {}
+        self._senders: dict[tuple[int, int], _Sender] = {}
         self._odp_config: OdpConfig | None = None
 
     def start(self, odp_config: OdpConfig) -> None:
@@ -79,10 +79,10 @@ class GeventOdpEventManager:
         return getattr(self._sender(), name)
 
     def _sender(self) -> _Sender:
-        sender = self._senders.get(os.getpid())
+        sender = self._senders.get(this_process())
         if sender is None:
             args, kwargs = self._arguments
-            sender = self._senders.setdefault(os.getpid(), _Sender(*args, **kwargs))
+            sender = self._senders.setdefault(this_process(), _Sender(*args, **kwargs))
         if sender.thread.is_unstarted and self._odp_config is not None:
             sender.start(self._odp_config)
         return sender

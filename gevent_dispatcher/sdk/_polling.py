@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any
 
 from optimizely.config_manager import AuthDatafilePollingConfigManager, PollingConfigManager
 
+from gevent_dispatcher._pid import this_process
 from gevent_dispatcher.sdk._loop import Loop
 
 # What the SDK waits for its polling thread when it is stopped, in seconds.
@@ -66,7 +66,7 @@ class GeventPollingConfigManager(PollingConfigManager):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._pollers: dict[int, _Poller] = {}
+        self._pollers: dict[tuple[int, int], _Poller] = {}
         self._may_start = False  # a listener may ask for the datafile before we know where to poll
         self.has_loaded = False
         super().__init__(*args, **kwargs)
@@ -100,8 +100,8 @@ class GeventPollingConfigManager(PollingConfigManager):
         """The SDK's own thread, which is never started."""
 
     def _poller(self) -> _Poller:
-        found = self._pollers.get(os.getpid())
-        return found if found is not None else self._pollers.setdefault(os.getpid(), _Poller(self))
+        found = self._pollers.get(this_process())
+        return found if found is not None else self._pollers.setdefault(this_process(), _Poller(self))
 
     def _set_config(self, datafile: Any) -> None:
         if datafile or self.has_loaded:
