@@ -94,6 +94,7 @@ class Engine:
             config, transport, home, self._buffer, self._inside, self._counters, self._voice, self._account, rescue
         )
         self._had_last_attempt = False
+        self._exit_seconds = config.close_timeout
         self._exit_deadline: float | None = None
         self._closers = 0
         self._is_given_up = False
@@ -286,25 +287,32 @@ class Engine:
         return self._finish(lambda: self._close(monotonic() + timeout), timeout)
 
     def prepare_to_end(self) -> None:
-        """The process ends: what waits is sent, and close_timeout begins. Several engines share their time so."""
+        """The process ends: what waits is sent, and close_timeout runs. Several engines share their time so."""
         if self._exit_deadline is None:
-            self._exit_deadline = monotonic() + self._config.close_timeout
+            self._exit_deadline = monotonic() + self._exit_seconds
             self._home.soon(lambda: self._flush(0.0, last_attempt=True))
 
     def drain(self, end: bool) -> bool:
-        """Deliver what can be delivered within close_timeout from the first call on, and accept events until then.
+        """Deliver what can be delivered in what earlier calls have left of close_timeout, and accept events meanwhile.
 
         Args:
             end: then end: count what is left as closed.
         """
+        if self._is_given_up:
+            return False
         self.prepare_to_end()
-        deadline = self._exit_deadline or 0.0
-        timeout = max(deadline + _LAST_PATIENCE - monotonic(), 0.0)
-        is_done = self._finish(lambda: self._drain(deadline, end), timeout)
-        if end and not self._ended and not self._is_given_up:
+        deadline, self._exit_deadline = self._exit_deadline or 0.0, None
+        is_done = self._finish(lambda: self._drain(deadline, end), max(deadline + _LAST_PATIENCE - monotonic(), 0.0))
+        self._exit_seconds = max(deadline - monotonic(), 0.0)
+        if get_ident() != self._home.ident and monotonic() > deadline + _LAST_PATIENCE:
+            self._give_up()
+        return is_done
+
+    def _give_up(self) -> None:
+        """The thread that sends does not answer, at the end of the process: say once what that costs."""
+        if not (self._ended or self._is_given_up):
             self._is_given_up = True
             self._voice.never_ended(self._buffer.events + len(self._inbox.events))
-        return is_done
 
     def _wherever(self, work: Callable[[], T], timeout: float, otherwise: T) -> T:
         if get_ident() == self._home.ident:

@@ -45,8 +45,8 @@ def run_exit_handler_first() -> None:
     urllib3 closes its pools by a finalizer that is registered with its first pool; ours must run before that.
     """
     if not _exiting:
-        atexit.unregister(drain_all)
-        atexit.register(drain_all)
+        atexit.unregister(_drain_first)
+        atexit.register(_drain_first)
 
 
 def _run_at_the_end_of_a_multiprocessing_child() -> None:
@@ -104,17 +104,21 @@ def _call_before() -> None:
 
 
 def drain_all(end: bool = True) -> None:
-    """Deliver what this process still has, within close_timeout from the first call on; never raises.
+    """Deliver what this process still has; never raises. All calls of a process share one close_timeout.
 
     Args:
-        end: the exit handler's way: then no more events are accepted. A server's hook leaves them to the exit handler.
+        end: then no more events are accepted. A server's hook leaves them to the exit handler.
     """
+    _drain_all(end, end)  # after a server's hook requests still run, and need what is ended before
+
+
+def _drain_all(call_before: bool, end: bool) -> None:
     global _exiting
     if _exiting:
         return
     _exiting = True
     try:
-        if end:  # after a server's hook requests still run, and need what is ended here
+        if call_before:
             _call_before()
         engines = [engine for engine in list(_engines) if engine.pid == os.getpid()]
         for engine in engines:
@@ -171,8 +175,13 @@ def _forget_the_parent() -> None:
     _home.forget()
 
 
+def _drain_first() -> None:
+    """The exit handler that runs first, while urllib3's pools are open: other handlers may dispatch yet."""
+    _drain_all(True, False)
+
+
 def _drain_late() -> None:
-    """For a process whose very first event comes from another exit handler: registering one is then of no effect."""
+    """The exit handler that runs after those of whoever imports this: no more events are accepted."""
     drain_all()
 
 

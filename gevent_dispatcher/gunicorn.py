@@ -13,8 +13,8 @@ or, beside hooks of your own:
         gevent_dispatcher.gunicorn.worker_exit(server, worker)
         ...
 
-All of them and the exit handler share one `close_timeout`, counted from the first that runs. Importing this module
-imports nothing else: gunicorn reads its configuration in the master, before anything is patched.
+All of them and the exit handler share one `close_timeout`: what they spend together. Importing this module imports
+nothing else: gunicorn reads its configuration in the master, before anything is patched.
 """
 
 from __future__ import annotations

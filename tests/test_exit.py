@@ -75,6 +75,41 @@ atexit.register(dispatch, 5)  # runs before ours, which was there first
 
 
 @both
+def test_events_from_exit_handlers_that_run_after_ours_are_delivered_too(collector: Collector, patched: str) -> None:
+    script = """
+import weakref
+dispatcher = GeventEventDispatcher(proxy="")
+atexit.register(dispatch, 2)
+class Client:
+    pass
+client = Client()
+weakref.finalize(client, dispatch, 3)
+dispatch(1)  # from now on our handler runs before theirs, and urllib3's between
+assert dispatcher.flush(10)
+dispatch(4)
+"""
+    _, errors = ended(start(script, collector.url, patched))
+    assert errors == ""
+    assert (collector.counts()["unique"], collector.counts()["duplicated"]) == (10, 0)
+
+
+@both
+def test_the_time_that_other_exit_handlers_take_is_not_that_of_the_events(collector: Collector, patched: str) -> None:
+    script = """
+dispatcher = GeventEventDispatcher(proxy="", close_timeout=0.5)
+def take_long():
+    time.sleep(0.6)
+    dispatch(2)
+atexit.register(take_long)
+dispatch(1)
+assert dispatcher.flush(10)
+"""
+    _, errors = ended(start(script, collector.url, patched))
+    assert errors == ""
+    assert collector.counts()["unique"] == 3
+
+
+@both
 def test_events_of_greenlets_that_still_run_are_delivered_while_it_drains(collector: Collector, patched: str) -> None:
     collector.change(latency=0.2)
     script = """
