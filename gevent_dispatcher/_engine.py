@@ -202,13 +202,23 @@ class Engine:
 
         Starting a sender and arming a timer here would cost the caller several times what its event costs.
         """
+        if self._home.hub.loop is None:
+            self._move()
         if not self._is_attending:
             self._is_attending = True
             self._home.hub.loop.run_callback(self._attend_now)
 
+    def _move(self) -> None:
+        """Somebody has destroyed the hub, and goes on with another: what was under way is counted at the end."""
+        self._home.renew()
+        self._is_attending = False
+        self._senders.move()
+
     def _attend_now(self) -> None:
         self._is_attending = False
         with self._inside:
+            if self._home.is_gone():
+                self._move()
             self._senders.attend()
             if self._spool is not None:
                 self._spool.attend()
@@ -335,6 +345,8 @@ class Engine:
             self._home.soon(lambda: self._flush(0.0, last_attempt))
             return False
         with self._inside:
+            if self._home.is_gone():
+                self._move()
             self._collect()
             self._hurry(last_attempt)
             self._senders.attend()

@@ -47,6 +47,15 @@ class Home:
         self.ident = ident
         self._left: deque[Callable[[], object]] = deque()
 
+    def is_gone(self) -> bool:
+        """Whether somebody has destroyed the hub."""
+        return self.hub is not None and self.hub.loop is None
+
+    def renew(self) -> None:
+        """Live on with the caller's hub, in place of the one that is gone."""
+        self.hub = get_hub()
+        self.hub.loop.run_callback(self._run_left)
+
     def can_wait(self) -> bool:
         """Whether the caller may wait here: it is at home, and not in a callback of the hub."""
         return get_ident() == self.ident and getcurrent() is not self.hub
@@ -58,7 +67,7 @@ class Home:
             work: must not block, switch or raise.
         """
         self._left.append(work)
-        if self.hub is not None:
+        if self.hub is not None and not self.is_gone():
             self.hub.loop.run_callback_threadsafe(self._run_left)
 
     def _run_left(self) -> None:
@@ -208,7 +217,7 @@ def find_home() -> Home:
     global _main_hub
     if _is_patched_main_thread():
         _main_hub = get_hub()
-    if is_patched() and _main_hub is not None:
+    if is_patched() and _main_hub is not None and _main_hub.loop is not None:  # a hub that was destroyed has no loop
         return Home(_main_hub, MAIN_THREAD_IDENT)
     pid = os.getpid()
     home = _ThreadHome()

@@ -31,6 +31,7 @@ _poll = monkey.get_original("select", "poll") if hasattr(select, "poll") else No
 _IS_FIRST = not hasattr(HTTPConnection, "is_connected")
 # Bytes that are read first: more than an answer without a body has.
 _FIRST = 8_192
+_stranded: list[Any] = []
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d+)")
 
 
@@ -163,6 +164,9 @@ class _GeventConnection:
         self.exchanges = 0
         if self.sock is not None and self._process != this_process():
             self.sock.detach()  # inherited: a daemon has closed it already, and may have something else in its place
+        elif self.sock is not None and self.sock.hub.loop is None:
+            _stranded.append(self.sock)  # its hub was destroyed, and gevent cannot close it
+            self.sock = None
         super().close()  # type: ignore[misc]  # a mixin
 
 

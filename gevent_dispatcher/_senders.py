@@ -73,6 +73,7 @@ class Senders:
         self._timer_due = float("inf")
         self._tellers: set[Any] = set()  # greenlets that are telling the hook
         self._teller: Any = None  # the last that told what had expired
+        self._left_behind: list[object] = []
         self._ended = False
 
     # -- started and stopped; nothing here waits unless it says so -----------------------------------------------------
@@ -116,6 +117,14 @@ class Senders:
             each.kill(block=False)
         if self._home.can_wait():
             gevent.joinall(others, timeout=kill_timeout)
+
+    def move(self) -> None:
+        """To another hub: what belongs to the one that was destroyed can be used no more, and not be closed either."""
+        self._left_behind.append((self._link, self._pool, self._timer, self._fresh))
+        self._pool = Pool(self._config.pool_size)
+        self._link = self._timer = self._fresh = None
+        self._timer_due = float("inf")
+        self._opening = BoundedSemaphore(1)
 
     def close(self) -> None:
         """Give back the transport's sockets and files."""

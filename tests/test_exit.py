@@ -269,6 +269,21 @@ dispatch(2)
     assert monotonic() - started < 15
 
 
+@pytest.mark.parametrize("argument", ["", "destroy_loop=True"])
+@pytest.mark.parametrize("before", ["dispatch(1); assert dispatcher.flush(10)", "dispatch(1)", "gevent.get_hub()"])
+def test_a_program_that_destroys_its_hub_goes_on_with_another(collector: Collector, before: str, argument: str) -> None:
+    script = f"""
+dispatcher = GeventEventDispatcher(proxy="")
+{before}
+gevent.get_hub().destroy({argument})
+if {bool(argument)}:
+    dispatch(2)
+"""
+    _, errors = ended(start(script, collector.url, "patched"))
+    assert errors == ""
+    assert collector.counts()["unique"] == before.count("dispatch(") + 2 * bool(argument)
+
+
 @both
 def test_several_dispatchers_share_the_time_at_the_end(collector: Collector, patched: str) -> None:
     collector.change(latency=30.0)
