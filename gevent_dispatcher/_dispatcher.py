@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from os import environ
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _LONGEST = 86_400.0
 
 
+_is_over: Any = sys.is_finalizing
 # Stands for an argument that was not given.
 _NOTHING: Any = object()
 
@@ -88,10 +90,14 @@ class GeventEventDispatcher:
         """
         if event is _NOTHING:  # not a descriptor: that would cost each event an eighth of what its encoding costs
             return default_dispatcher().dispatch_event(self)
-        engine = self._engine
-        if engine is None or engine.pid != PID[0]:
-            engine = self._engine_of_this_process()
-        return engine.accept(event)
+        try:
+            engine = self._engine
+            if engine is None or engine.pid != PID[0]:
+                engine = self._engine_of_this_process()
+            return engine.accept(event)
+        except Exception:
+            if _is_over is not None and not _is_over():  # else a destructor calls, and modules are being taken apart
+                raise
 
     def dispatchEvent(self, http_verb: Any, url: Any, params: Any = _NOTHING) -> None:
         """Take over an event in the form that the SDK's documentation describes; on the class, too.

@@ -269,6 +269,26 @@ dispatch(2)
     assert monotonic() - started < 15
 
 
+@both
+@pytest.mark.parametrize("events", [0, 1])
+def test_a_destructor_may_dispatch_while_the_interpreter_takes_its_modules_apart(
+    collector: Collector, patched: str, events: int
+) -> None:
+    script = f"""
+class Visitor:
+    def __init__(self):
+        self.dispatcher, self.event = dispatcher, log_event(url)
+    def __del__(self):
+        self.dispatcher.dispatch_event(self.event)
+dispatcher = GeventEventDispatcher(proxy="")
+dispatch({events})
+sys.visitor = Visitor()  # of all modules sys is the last to go
+"""
+    _, errors = ended(start(script, collector.url, patched))
+    assert errors == ""
+    assert collector.counts()["unique"] == events
+
+
 @pytest.mark.parametrize("argument", ["", "destroy_loop=True"])
 @pytest.mark.parametrize("before", ["dispatch(1); assert dispatcher.flush(10)", "dispatch(1)", "gevent.get_hub()"])
 def test_a_program_that_destroys_its_hub_goes_on_with_another(collector: Collector, before: str, argument: str) -> None:
