@@ -201,11 +201,14 @@ def is_patched() -> bool:
 def remember_main_hub() -> None:
     """Keep a reference to the hub of a patched main thread, if it has one: another thread cannot find it by itself.
 
-    One that is made here would be in the way of a program that becomes a daemon and closes all its descriptors.
+    One that is made here would be in the way of a program that becomes a daemon and closes all its descriptors. What
+    making it imports is imported here: the child of a fork in the middle of that could not import it any more.
     """
     global _main_hub
     if _is_patched_main_thread():
         _main_hub = get_hub_if_exists()
+        with suppress(ImportError):  # of a setting of gevent's; who makes the hub is told
+            _ = gevent.config.loop, gevent.config.format_context
 
 
 def _is_patched_main_thread() -> bool:

@@ -58,6 +58,20 @@ dispatch(1)
     assert (collector.counts()["unique"], collector.counts()["duplicated"]) == (6, 0)
 
 
+def test_a_hub_that_is_made_later_imports_nothing_that_a_fork_could_cut_in_two(
+    collector: Collector,
+) -> None:
+    script = """
+dispatcher = GeventEventDispatcher(proxy="")
+before = set(sys.modules)
+gevent.get_hub()
+assert set(sys.modules) == before, set(sys.modules) - before
+"""
+    program = start(script, collector.url, "patched")
+    _, errors = ended(program)
+    assert (program.returncode, errors) == (0, "")
+
+
 @both
 def test_what_another_hook_dispatches_in_the_child_before_ours_is_called_is_kept(
     collector: Collector, patched: str
