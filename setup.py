@@ -1,7 +1,9 @@
 """Packaging of gevent-dispatcher."""
 
+import os
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from setuptools import find_packages, setup
 
@@ -45,7 +47,12 @@ def named(text: str, path: str) -> str:
     return f"`{path}`" if path.endswith(text) else f"{text} (`{path}`)"
 
 
+# A build writes beside the sources, unless they may only be read; what is elsewhere goes with the process.
+ELSEWHERE = None if os.access(HERE, os.W_OK) else TemporaryDirectory()
+PLACES = {"egg_info": {"egg_base": ELSEWHERE.name}, "build": {"build_base": ELSEWHERE.name}} if ELSEWHERE else {}
+
 setup(
+    options=PLACES,
     name="gevent-dispatcher",
     version=VERSION.group(1),
     description="Delivers the Optimizely Feature Experimentation SDK's events in gevent servers; nobody waits",

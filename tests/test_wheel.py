@@ -106,6 +106,28 @@ def files_linked_from(name: str) -> set[str]:
     return {os.path.normpath(directory / path) for path in paths}
 
 
+# Has sources that may be written to look as if they could only be read: root may write everywhere.
+READ_ONLY = """
+import os, runpy, sys
+os.access = lambda *_: False
+sys.argv = ["setup.py", "egg_info", "build"]
+runpy.run_path("setup.py", run_name="__main__")
+"""
+
+
+def test_sources_that_may_only_be_read_are_built_elsewhere(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools")
+    for name in ("setup.py", "README.md", f"{PACKAGE}/__init__.py", f"{PACKAGE}/py.typed"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    before = set(tmp_path.rglob("*"))
+    command = [sys.executable, "-B", "-c", READ_ONLY]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "writing manifest file" in done.stdout
+    assert set(tmp_path.rglob("*")) == before
+
+
 def test_the_metadata_says_what_it_is_and_where_it_runs(metadata: Message) -> None:
     assert metadata["Name"] == "gevent-dispatcher"
     assert metadata["Version"] == gevent_dispatcher.__version__
