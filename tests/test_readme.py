@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -12,8 +13,8 @@ from typing import Any, Iterator
 
 import pytest
 
-from gevent_dispatcher import _stats, default_dispatcher
-from gevent_dispatcher._config import CONFIG_NAMES, HTTP_NAMES, Config, HttpConfig
+from gevent_dispatcher import Consumer, GeventEventDispatcher, HttpTransport, _stats, default_dispatcher
+from gevent_dispatcher._config import CONFIG_NAMES, HTTP_NAMES, Config, ConsumerConfig, HttpConfig
 from gevent_dispatcher.collector import Collector
 from gevent_dispatcher.commands._main import _COMMANDS, _parser
 from gevent_dispatcher.doctor import _findings
@@ -75,8 +76,6 @@ def needed(block: Block) -> set[str]:
 def run_snippet(block: Block, url: str) -> dict[str, Any]:
     """The names that it leaves behind."""
     # Each snippet stands for itself: what the ones before it in a document import is here, too.
-    from gevent_dispatcher import GeventEventDispatcher
-
     names: dict[str, Any] = {
         "__name__": "snippet",
         "datafile": DATAFILE,
@@ -226,6 +225,25 @@ def test_the_readme_knows_each_default() -> None:
     defaults = {**vars(Config()), **vars(HttpConfig())}
     numbers = {name: value for name, value in defaults.items() if isinstance(value, (int, float))}
     assert {name: amount(said[name]) for name in numbers} == numbers
+
+
+@pytest.mark.parametrize(
+    ("described", "config"),
+    [(GeventEventDispatcher, Config), (HttpTransport, HttpConfig), (Consumer, ConsumerConfig)],
+    ids=lambda each: each.__name__,
+)
+def test_a_docstring_knows_each_default(described: type, config: type) -> None:
+    numbers = {name: value for name, value in vars(config()).items() if isinstance(value, (int, float))}
+    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", inspect.getdoc(described) or "", re.M)
+    said = {
+        name: re.search(r"[Dd]efault (\d+(?: \d{3})*(?:\.\d+)?(?: MiB)?)", text)
+        for name, text in entries
+        if name in numbers
+    }
+    assert {name: found and amount(found[1]) for name, found in said.items()} == {
+        name: value for name, value in numbers.items() if name in said
+    }
+    assert set(numbers) - set(said) <= {"backoff_base", "backoff_max"}  # "as for a dispatcher"
 
 
 def amount(text: str) -> float:
