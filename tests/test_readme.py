@@ -235,14 +235,9 @@ def test_the_readme_knows_each_default() -> None:
 def test_a_docstring_knows_each_default(described: type, config: type) -> None:
     numbers = {name: value for name, value in vars(config()).items() if isinstance(value, (int, float))}
     entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", inspect.getdoc(described) or "", re.M)
-    said = {
-        name: re.search(r"[Dd]efault (\d+(?: \d{3})*(?:\.\d+)?(?: MiB)?)", text)
-        for name, text in entries
-        if name in numbers
-    }
-    assert {name: found and amount(found[1]) for name, found in said.items()} == {
-        name: value for name, value in numbers.items() if name in said
-    }
+    default = re.compile(r"[Dd]efault (\d+(?: \d{3})*(?:\.\d+)?(?: MiB)?)")
+    said = {name: amount(default.findall(text)[0]) for name, text in entries if name in numbers}
+    assert said == {name: value for name, value in numbers.items() if name in said}
     assert set(numbers) - set(said) <= {"backoff_base", "backoff_max"}  # "as for a dispatcher"
 
 
