@@ -7,6 +7,7 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import os
 from typing import TYPE_CHECKING, Iterator
 
 import pytest
@@ -16,6 +17,11 @@ from tests import measuring
 
 if TYPE_CHECKING:
     from tests.sqs import Moto
+
+# A machine's proxy leads to the package index, but never back to the machine: every test listens on loopback.
+if any(name.lower().endswith("_proxy") and value for name, value in os.environ.items()):
+    DIRECT = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "127.0.0.1"
+    os.environ.update(dict.fromkeys(("no_proxy", "NO_PROXY"), f"{DIRECT},127.0.0.1,127.0.0.0/8,localhost,::1"))
 
 # A property is tried on a machine that may be busy: an example that takes longer than usual is no failure.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
