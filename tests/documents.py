@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NAMES = (
     *("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"),
     *("examples/README.md", "examples/OPERATING.md", "examples/MIGRATION.md"),
+    *("tests/COVERAGE.md", "tests/MUTATION.md", "tests/matrix/results.md"),
 )
 
 _FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.M | re.S)
@@ -64,6 +65,14 @@ def command_lines() -> list[list[str]]:
     # In prose the name alone is the library's or the script's.
     calls = [*map(_arguments, lines), *(_arguments(span) for span in prose if _OURS.match(span))]
     return [call for call in calls if call]
+
+
+def programs(name: str) -> list[tuple[str, list[str]]]:
+    """The modules of the tests that a document has Python run, each with the options that it gives."""
+    scripts = [line for block in _blocks(name) if block.language == "sh" for line in _joined(block.text)]
+    lines = [*scripts, *re.findall(r"`([^`\n]+)`", _FENCE.sub("", read(name)))]
+    calls = [found for line in lines for found in re.findall(r"python -m (tests[\w.]*)(.*)", line)]
+    return [(module, re.findall(r"--[\w-]+", options)) for module, options in calls]
 
 
 def _joined(text: str) -> list[str]:

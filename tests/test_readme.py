@@ -202,10 +202,11 @@ def test_the_readme_lists_every_command() -> None:
 
 @pytest.mark.parametrize("name", documents.NAMES)
 def test_what_python_runs_is_there(name: str) -> None:
-    for module in re.findall(r"python -m (tests[\w.]*)", documents.read(name)):
-        assert find_spec(module) is not None, module
-        is_package = find_spec(module).submodule_search_locations is not None  # type: ignore[union-attr]
-        assert not is_package or find_spec(f"{module}.__main__") is not None, module
+    for module, options in documents.programs(name):
+        path = documents.ROOT / module.replace(".", "/")
+        program = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+        text = program.read_text("utf-8")
+        assert [option for option in options if f'"{option}"' not in text] == [], module
 
 
 # -- tables and links --------------------------------------------------------------------------------------------------
@@ -279,6 +280,12 @@ def test_the_readme_shows_what_the_demonstration_prints() -> None:
     assert [cell.strip() for cell in columns.strip("|").split("|")] == list(_report._COLUMNS)
     source = Path(_contest.__file__).read_text("utf-8")
     assert [row for row in rows if f'"{row.split(" | ")[0].strip("| ")}"' not in source] == []
+
+
+def test_the_examples_are_all_listed() -> None:
+    there = {path.relative_to(EXAMPLES) for path in EXAMPLES.rglob("*") if path.is_file()}
+    files = {str(path) for path in there if not re.search(r"(^|/)[._]", str(path))}
+    assert files - {"README.md"} == {target for target in documents.links("examples/README.md") if "#" not in target}
 
 
 @pytest.mark.parametrize("name", documents.NAMES)
