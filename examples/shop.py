@@ -9,6 +9,9 @@ With `--preload` the client is made once, in the master, and every worker has it
 the fork. Without, each worker makes its own. Nothing else differs, and nothing has to be closed: the end of a worker
 sends what it still has.
 
+With `--preload` gevent warns, and a line of the log says `urllib3-before-patch` and the cure: events do not need it, an
+application that makes HTTPS requests of its own does.
+
 To try it without Optimizely, run `gevent-dispatcher collector --port 8080` beside it, and gunicorn with
 EVENTS_URL=http://127.0.0.1:8080/v1/events in its environment.
 """
