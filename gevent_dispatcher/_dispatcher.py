@@ -127,13 +127,13 @@ class GeventEventDispatcher:
         return engine is None or engine.flush(self._timeout(timeout))
 
     def close(self, timeout: float | None = None) -> bool:
-        """Refuse new events, send what is pending, and count what could not be sent as `closed`.
+        """Refuse new events, send what is pending, and spool what is left, or count it as `closed`.
 
         Args:
             timeout: most seconds to wait; default `close_timeout`.
 
         Returns:
-            True when everything pending was settled in time.
+            True when everything pending was settled in time, and nothing was left.
         """
         self._closed = True
         engine = self._existing_engine()

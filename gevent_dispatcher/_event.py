@@ -87,7 +87,16 @@ class Given(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One request, ready for a transport. A retry of a batch makes an equal one, byte for byte."""
+    """One request, ready for a transport. A retry of a batch makes an equal one, byte for byte.
+
+    Attributes:
+        verb: POST or GET.
+        origin: scheme, host and port; `str` of it begins the url.
+        target: path and query, which end it.
+        headers: the events' own; a transport adds those of its settings.
+        body: UTF-8 JSON; None for GET, whose params are in the query.
+        events: how many it holds.
+    """
 
     verb: str
     origin: Origin
