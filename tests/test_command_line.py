@@ -165,7 +165,7 @@ def test_the_worker_tells_its_counts_to_a_program(tmp_path: Path) -> None:
 
 
 def test_a_letter_that_the_terminal_has_not_is_no_traceback(tmp_path: Path) -> None:
-    path = tmp_path / "été.db"
+    path = tmp_path / "queue.db"
     with QueueFile(path) as queue:
         queue.put("http://127.0.0.1:9/", "a")
         queue.bury("rejected: é")

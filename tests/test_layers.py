@@ -196,7 +196,9 @@ def test_only_the_thread_of_a_queue_imports_sqlite() -> None:
 
 def test_only_the_client_of_sqs_names_botocore() -> None:
     """It is imported by name, when it is needed, and so shows in no syntax tree."""
-    naming = {path for path in modules() if re.search(r"\bbotocore\.(session|config|exceptions)\b", path.read_text())}
+    naming = {
+        path for path in modules() if re.search(r"\bbotocore\.(session|config|exceptions)\b", path.read_text("utf-8"))
+    }
     assert naming == {PACKAGE / "queues" / "sqs" / "_client.py"}
     assert not any(name.split(".")[0] in ("botocore", "boto3") for path in modules() for name in imports(path))
 
