@@ -143,6 +143,19 @@ dispatch(7)
     assert monotonic() - started < 20
 
 
+def test_a_thread_that_comes_late_to_the_end_still_says_what_was_lost(collector: Collector) -> None:
+    collector.change(latency=30.0)
+    script = """
+dispatcher = GeventEventDispatcher(proxy="", close_timeout=0.1)
+dispatch(7)
+from gevent_dispatcher import _home
+(home,) = _home._thread_homes.values()
+home.soon(lambda: time.sleep(0.7))  # as on a machine that is too busy to run it
+"""
+    _, errors = ended(start(script, collector.url, "unpatched"))
+    assert errors == "7 events dropped as closed: not sent before the end\n"
+
+
 def test_what_repeats_is_said_with_its_count_at_the_end(collector: Collector) -> None:
     script = """
 def hook(delivery):
