@@ -71,7 +71,11 @@ setup(
     entry_points={"console_scripts": ["gevent-dispatcher = gevent_dispatcher.__main__:run"]},
     python_requires=">=3.8",
     # On Python 3.13 the first two gevents double in each subprocess the greenlets of the process that starts it.
-    install_requires=["gevent>=21.12", 'gevent>=24.10.3; python_version >= "3.13"', "urllib3>=1.26"],
+    # From Python 3.12 on the first urllib3s of 1.26 cannot be imported.
+    install_requires=[
+        *("gevent>=21.12", 'gevent>=24.10.3; python_version >= "3.13"'),
+        *("urllib3>=1.26", 'urllib3>=1.26.5; python_version >= "3.12"'),
+    ],
     extras_require={
         "sdk": SDK,
         "fast": FAST,
