@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
+from tests.sdk_suite._kept import RESULTS, Row, with_row
+
 ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
 
 _HEAD = """
 import unittest
@@ -79,3 +84,27 @@ def test_a_directory_without_them_is_told(tmp_path: Path) -> None:
     ended, output = suite("--tests", str(tmp_path))
     assert ended == 2
     assert "no checkout of the SDK's repository" in output
+
+
+def test_a_run_takes_the_place_of_an_earlier_one_of_the_same_versions() -> None:
+    first = Row("5.4.0", "5.4.0", "3.8", 9, 7, 2, 0, 0)
+    older = Row("3.10.0", "3.10.0", "3.9", 3, 3, 0, 0, 0)
+    kept = ""
+    for row in (first, older, first._replace(passed=6, guilty=1)):
+        kept = with_row(kept, row, Counter({"it asserts what ours has not": 2}))
+    assert re.findall(r"^\| (\d.+) \|$", kept, re.M) == [
+        "3.10.0 | 3.10.0 | 3.9 | 3 | 3 | 0 | 0 | 0",
+        "5.4.0 | 5.4.0 | 3.8 | 9 | 6 | 2 | 0 | 1",
+    ]
+    assert kept.count("- 2: it asserts what ours has not.") == 1
+
+
+def test_what_is_kept_has_no_failure_of_ours_and_the_readme_tells_its_newest() -> None:
+    rows = [
+        line.strip("| ").split(" | ") for line in RESULTS.read_text("utf-8").splitlines() if re.match(r"\| \d", line)
+    ]
+    assert len(rows) > 1
+    assert {row[-1] for row in rows} == {"0"}
+    own = [row for row in rows if row[0] == row[1]]
+    sdk, _, _, tests, passed = own[-1][:5]
+    assert f"{passed} of {tests} pass, of its repository at version {sdk}" in " ".join(README.split())

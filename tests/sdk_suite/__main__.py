@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, Sequence
 from xml.etree import ElementTree
+
+from tests.sdk_suite._kept import RESULTS, Row, keep, python
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = "https://github.com/optimizely/python-sdk"
@@ -55,14 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     options = _parser().parse_args(arguments)
+    if find_spec("optimizely") is None:
+        print("the SDK is not installed: pip install 'gevent-dispatcher[sdk]'", file=sys.stderr)
+        return 2
     if options.tests is not None:
-        return _run(options.tests.resolve())
+        return _run(options.tests.resolve(), options.save)
     with tempfile.TemporaryDirectory(prefix="sdk-tests-") as place:
         problem = _fetch(options.git, options.sdk or _installed(), Path(place))
         if problem:
             print(f"skipped: {problem}. Give a checkout of the SDK's repository by --tests")
             return 0
-        return _run(Path(place))
+        return _run(Path(place), options.save)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tests", type=Path, metavar="DIR", help="a checkout of the SDK's repository")
     parser.add_argument("--git", default=REPOSITORY, metavar="URL", help="where to fetch it from; default: %(default)s")
     parser.add_argument("--sdk", metavar="VERSION", help="of the tests (default: the version that is installed)")
+    parser.add_argument("--save", action="store_true", help=f"keep what came of it in {RESULTS.name}")
     return parser
 
 
@@ -94,7 +102,7 @@ def _fetch(url: str, version: str, place: Path) -> str | None:
     return f"the tests of SDK {version} could not be fetched: {problem}"
 
 
-def _run(checkout: Path) -> int:
+def _run(checkout: Path, is_kept: bool) -> int:
     files = [checkout / "tests" / name for name in FILES if (checkout / "tests" / name).is_file()]
     if not files:
         print(f"{checkout}/tests has none of {', '.join(FILES)}: it is no checkout of the SDK's repository")
@@ -106,7 +114,22 @@ def _run(checkout: Path) -> int:
         return 1
     ours, output = _results(files, ("-p", "in_their_place"))
     print("\n".join(line for line in output.splitlines() if line.startswith("our dispatcher:")))
-    return _tell(alone, ours)
+    excused, guilty = _failed(alone, ours)
+    reasons = Counter(each.reason for each in ours.values() if each.outcome == "skipped")
+    passed = sum(each.outcome == "passed" for each in ours.values())
+    versions = (_installed(), _version_of(checkout), python())
+    row = Row(*versions, len(ours), passed, sum(reasons.values()), len(excused), len(guilty))
+    _tell(row, reasons, [f"{name}: {ours[name].reason if name in ours else 'did not run'}" for name in guilty])
+    if is_kept:
+        keep(row, reasons)
+    return int(bool(guilty))
+
+
+def _version_of(checkout: Path) -> str:
+    """What the code beside the tests says of itself."""
+    path = checkout / "optimizely" / "version.py"
+    found = re.search(r"\((\d+), (\d+), (\d+)\)", path.read_text(encoding="utf-8")) if path.exists() else None
+    return ".".join(found.groups()) if found else "?"
 
 
 def _results(files: Sequence[Path], options: Sequence[str]) -> tuple[dict[str, Result], str]:
@@ -138,19 +161,21 @@ def _result(case: ElementTree.Element) -> Result:
     return Result("passed", "")
 
 
-def _tell(alone: dict[str, Result], ours: dict[str, Result]) -> int:
-    passed = [name for name, result in ours.items() if result.outcome == "passed"]
-    failed = [name for name, result in ours.items() if result.outcome == "failed"]
-    excused = [name for name in failed if alone.get(name, Result("failed", "")).outcome == "failed"]
-    guilty = sorted(set(failed) - set(excused)) + sorted(alone.keys() - ours.keys())
-    print(f"{len(ours)} tests, {len(passed)} passed")
-    for reason, count in Counter(each.reason for each in ours.values() if each.outcome == "skipped").most_common():
+def _failed(alone: dict[str, Result], ours: dict[str, Result]) -> tuple[list[str], list[str]]:
+    """Names of those that fail with the built-in ones, too, and of those that fail, or are missing, with ours alone."""
+    failed = {name for name, result in ours.items() if result.outcome == "failed"}
+    excused = {name for name in failed if alone.get(name, Result("failed", "")).outcome == "failed"}
+    return sorted(excused), sorted(failed - excused) + sorted(alone.keys() - ours.keys())
+
+
+def _tell(row: Row, reasons: Counter[str], failures: Sequence[str]) -> None:
+    print(f"{row.tests} tests, {row.passed} passed")
+    for reason, count in reasons.most_common():
         print(f"{count} skipped: {reason}")
-    print(f"{len(excused)} failed with the built-in ones, too")
-    print(f"{len(guilty)} failed with ours alone")
-    for name in guilty[:MOST_NAMED]:
-        print(f"  {name}: {ours[name].reason if name in ours else 'did not run'}")
-    return int(bool(guilty))
+    print(f"{row.excused} failed with the built-in ones, too")
+    print(f"{row.guilty} failed with ours alone")
+    for failure in failures[:MOST_NAMED]:
+        print(f"  {failure}")
 
 
 if __name__ == "__main__":
