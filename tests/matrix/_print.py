@@ -17,7 +17,8 @@ _INTRODUCTION = """\
 
 `python -m tests.matrix` prints this. Each row is an environment of its own with the wheel, these versions, and the
 tests run against what is installed: files of every layer, and gunicorn workers with and without preload. With SDK 2 it
-is the dispatcher alone, in an application of the old kind: `create_client` needs 3.10.
+is the dispatcher alone, in an application of the old kind: `create_client` needs 3.10. What is between the rows, and
+what was not run: [minors.md](minors.md).
 """
 
 
