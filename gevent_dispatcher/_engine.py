@@ -11,7 +11,6 @@ import os
 import random
 import time
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Callable, TypeVar
 
 import gevent
@@ -26,12 +25,11 @@ from gevent_dispatcher._home import Home, Unreachable, get_ident
 from gevent_dispatcher._inbox import Inbox, Refusal
 from gevent_dispatcher._inside import Inside
 from gevent_dispatcher._policy import End, rescue_nothing
-from gevent_dispatcher._retry import Answer, Verdict, judge
 from gevent_dispatcher._senders import Senders
 from gevent_dispatcher._spool import Spool, kept_for_the_end
 from gevent_dispatcher._stats import Counters, Outcome, Stats
-from gevent_dispatcher._transport import Transport
-from gevent_dispatcher._voice import Voice
+from gevent_dispatcher._transport import Transport, within
+from gevent_dispatcher._voice import UNSENT, Voice, why
 from gevent_dispatcher._watch import Observer, Watch
 
 T = TypeVar("T")
@@ -39,8 +37,6 @@ monotonic = time.monotonic
 
 _CLOSED = (_stats.CLOSED, "the dispatcher is closed")
 _BUFFER_FULL = (_stats.BUFFER_FULL, "the buffer is full")
-
-_UNSENT = Answer(error="not sent before the end")
 
 # What a killed sender may take to close its socket, in seconds.
 _KILL_TIMEOUT = 0.05
@@ -70,7 +66,7 @@ class Engine:
         observers: list[Observer] | tuple[()] = (),
     ) -> None:
         self.pid = os.getpid()
-        self._config = config = _within(config, transport)
+        self._config = config = within(config, transport)
         self._home = home
         self._closed = closed
         self._ended = False
@@ -97,7 +93,6 @@ class Engine:
         self._exit_seconds = config.close_timeout
         self._exit_deadline: float | None = None
         self._closers = 0
-        self._is_given_up = False
 
     def begin(self) -> None:
         """It is the engine of its process: see what is left in the spool."""
@@ -202,23 +197,22 @@ class Engine:
 
         Starting a sender and arming a timer here would cost the caller several times what its event costs.
         """
-        if self._home.hub.loop is None:
-            self._move()
+        self._settle_in()
         if not self._is_attending:
             self._is_attending = True
             self._home.hub.loop.run_callback(self._attend_now)
 
-    def _move(self) -> None:
-        """Somebody has destroyed the hub, and goes on with another: what was under way is counted at the end."""
-        self._home.renew()
-        self._is_attending = False
-        self._senders.move()
+    def _settle_in(self) -> None:
+        """Where somebody has destroyed the hub, and goes on with another; what was under way is counted at the end."""
+        if self._home.is_gone():
+            self._home.renew()
+            self._is_attending = False
+            self._senders.move()
 
     def _attend_now(self) -> None:
         self._is_attending = False
         with self._inside:
-            if self._home.is_gone():
-                self._move()
+            self._settle_in()
             self._senders.attend()
             if self._spool is not None:
                 self._spool.attend()
@@ -245,7 +239,7 @@ class Engine:
             self._counters.spooled += end.batch.events
         else:
             self._counters.dropped[end.reason] += end.batch.events
-            self._voice.notices.is_news(end.reason, _why(end))
+            self._voice.notices.is_news(end.reason, why(end))
         self._watch.settled(end)
         self._flushes.tell(self._buffer.oldest)
 
@@ -308,21 +302,13 @@ class Engine:
         Args:
             end: then end: count what is left as closed.
         """
-        if self._is_given_up:
-            return False
         self.prepare_to_end()
         deadline, self._exit_deadline = self._exit_deadline or 0.0, None
         is_done = self._finish(lambda: self._drain(deadline, end), max(deadline + _LAST_PATIENCE - monotonic(), 0.0))
-        self._exit_seconds = max(deadline - monotonic(), 0.0)
-        if get_ident() != self._home.ident and monotonic() > deadline + _LAST_PATIENCE:
-            self._give_up()
-        return is_done
-
-    def _give_up(self) -> None:
-        """The thread that sends does not answer, at the end of the process: say once what that costs."""
-        if not (self._ended or self._is_given_up):
-            self._is_given_up = True
+        self._exit_seconds = max(deadline - monotonic(), -_LAST_PATIENCE)
+        if self._exit_seconds == -_LAST_PATIENCE and get_ident() != self._home.ident and not self._ended:
             self._voice.never_ended(self._buffer.events + len(self._inbox.events))
+        return is_done
 
     def _wherever(self, work: Callable[[], T], timeout: float, otherwise: T) -> T:
         if get_ident() == self._home.ident:
@@ -345,8 +331,7 @@ class Engine:
             self._home.soon(lambda: self._flush(0.0, last_attempt))
             return False
         with self._inside:
-            if self._home.is_gone():
-                self._move()
+            self._settle_in()
             self._collect()
             self._hurry(last_attempt)
             self._senders.attend()
@@ -422,7 +407,7 @@ class Engine:
     def _count_the_rest(self) -> list[End]:
         with self._inside:
             self._collect()
-            rest = [End(batch, Outcome.DROPPED, _stats.CLOSED, _UNSENT) for batch in self._buffer.everything()]
+            rest = [End(batch, Outcome.DROPPED, _stats.CLOSED, UNSENT) for batch in self._buffer.everything()]
             for end in rest:
                 self._buffer.settle(end.batch)
                 self._account(end)
@@ -444,16 +429,3 @@ class Engine:
             self._watch.abandon()
             if self._spool is not None:
                 self._spool.abandon()
-
-
-def _within(config: Config, transport: Transport) -> Config:
-    """The settings, with requests no larger than the transport wants them."""
-    wanted: int | None = getattr(transport, "request_bytes", None)
-    return config if wanted is None else replace(config, max_request_bytes=min(config.max_request_bytes, wanted))
-
-
-def _why(end: End) -> str:
-    if end.answer is _UNSENT:
-        return str(_UNSENT)
-    concerns = ", which concerns the address and no single event" if judge(end.answer) is Verdict.REJECTED else ""
-    return f"{end.batch.envelope.origin}: {end.answer}{concerns}"

@@ -162,12 +162,18 @@ class _GeventConnection:
 
     def close(self) -> None:
         self.exchanges = 0
-        if self.sock is not None and self._process != this_process():
-            self.sock.detach()  # inherited: a daemon has closed it already, and may have something else in its place
-        elif self.sock is not None and self.sock.hub.loop is None:
+        if self.sock is not None:
+            with suppress(OSError):  # it is closed already
+                self._let_go(getattr(self.sock, "socket", self.sock))  # beneath TLS within TLS
+        super().close()  # type: ignore[misc]  # a mixin
+
+    def _let_go(self, raw: Any) -> None:
+        """Not to close what can no longer be closed."""
+        if self._process != this_process():
+            raw.detach()  # inherited: a daemon has closed it already, and may have something else in its place
+        elif raw.hub.loop is None:
             _stranded.append(self.sock)  # its hub was destroyed, and gevent cannot close it
             self.sock = None
-        super().close()  # type: ignore[misc]  # a mixin
 
 
 class _Connection(_GeventConnection, HTTPConnection):

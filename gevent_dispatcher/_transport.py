@@ -7,6 +7,7 @@ opens it once per process, in the greenlet of a sender.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -15,7 +16,7 @@ import gevent
 from gevent import events, monkey
 from gevent.lock import BoundedSemaphore
 
-from gevent_dispatcher._config import HttpConfig
+from gevent_dispatcher._config import Config, HttpConfig
 from gevent_dispatcher._event import Request
 from gevent_dispatcher._retry import Answer
 from gevent_dispatcher._threads import off_hub
@@ -155,3 +156,9 @@ def _forget_urllib3(event: object) -> None:
         _early.pop().Client.is_outdated = True
         for name in [name for name in sys.modules if name in (_CLIENT, _CONNECTION) or name.split(".")[0] == "urllib3"]:
             del sys.modules[name]
+
+
+def within(config: Config, transport: Transport) -> Config:
+    """The settings, with requests no larger than the transport wants them."""
+    wanted: int | None = getattr(transport, "request_bytes", None)
+    return config if wanted is None else replace(config, max_request_bytes=min(config.max_request_bytes, wanted))

@@ -10,13 +10,17 @@ import gevent
 
 from gevent_dispatcher._log import about, describe, logger, say_the_rest
 from gevent_dispatcher._notices import Notices, Repeats, often
-from gevent_dispatcher._retry import Answer
+from gevent_dispatcher._policy import End
+from gevent_dispatcher._retry import Answer, Verdict, judge
 from gevent_dispatcher._stats import DISABLED, Delivery
 from gevent_dispatcher._url import Origin
 from gevent_dispatcher.doctor import own_findings
 
 # An origin that fails and recovers by turns is said to fail at most once in so many seconds.
 _REPEAT_AFTER = 10.0
+
+# In an answer's place, for what was not sent.
+UNSENT = Answer(error="not sent before the end")
 
 
 class _Outages:
@@ -47,6 +51,7 @@ class Voice:
         self._hook = hook
         self.repeats = Repeats()
         self._outages: dict[Origin, _Outages] = {}
+        self._has_given_up = False
 
     def drops(self, dropped: Mapping[str, int], everything: bool = False) -> None:
         """Log the drops that are due to be said.
@@ -164,7 +169,8 @@ class Voice:
         Args:
             events: that have no outcome.
         """
-        if events:
+        if events and not self._has_given_up:
+            self._has_given_up = True
             logger.error(
                 "the exit handler failed: %d events have no outcome, because the thread that sends does not answer",
                 events,
@@ -195,3 +201,11 @@ class Voice:
                     describe(error),
                     extra=about("hook_raised", error=type(error).__name__, times=times),
                 )
+
+
+def why(end: End) -> str:
+    """Why a batch was dropped, in words."""
+    if end.answer is UNSENT:
+        return str(UNSENT)
+    concerns = ", which concerns the address and no single event" if judge(end.answer) is Verdict.REJECTED else ""
+    return f"{end.batch.envelope.origin}: {end.answer}{concerns}"
