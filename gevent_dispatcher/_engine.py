@@ -11,7 +11,7 @@ import os
 import random
 import time
 from contextlib import suppress
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable
 
 import gevent
 
@@ -21,7 +21,7 @@ from gevent_dispatcher._config import Config
 from gevent_dispatcher._event import Encoded, Encoder, Refused, TooLarge
 from gevent_dispatcher._flushes import Flushes
 from gevent_dispatcher._health import Health
-from gevent_dispatcher._home import Home, Unreachable, get_ident
+from gevent_dispatcher._home import Home, get_ident
 from gevent_dispatcher._inbox import Inbox, Refusal
 from gevent_dispatcher._inside import Inside
 from gevent_dispatcher._policy import End, rescue_nothing
@@ -32,7 +32,6 @@ from gevent_dispatcher._transport import Transport, within
 from gevent_dispatcher._voice import UNSENT, Voice, why
 from gevent_dispatcher._watch import Observer, Watch
 
-T = TypeVar("T")
 monotonic = time.monotonic
 
 _CLOSED = (_stats.CLOSED, "the dispatcher is closed")
@@ -252,12 +251,7 @@ class Engine:
 
     def stats(self) -> Stats:
         """A consistent snapshot, from any thread."""
-        if get_ident() == self._home.ident:
-            return self._snapshot()
-        try:
-            return self._home.call(self._snapshot, _ACCOUNT_TIMEOUT)
-        except Unreachable:
-            return self._snapshot_of_now()
+        return self._home.do(self._snapshot, _ACCOUNT_TIMEOUT, None) or self._snapshot_of_now()
 
     def _snapshot(self) -> Stats:
         with self._inside:  # between two of the counts a signal handler may dispatch
@@ -270,7 +264,7 @@ class Engine:
 
     def health(self) -> Health:
         """How deliveries are doing, from any thread."""
-        return self._wherever(self._health, _ACCOUNT_TIMEOUT, None) or self._health()
+        return self._home.do(self._health, _ACCOUNT_TIMEOUT, None) or self._health()
 
     def _health(self) -> Health:
         return self._buffer.health(monotonic()).within(self._config.buffer_events, self._config.buffer_bytes)
@@ -283,7 +277,7 @@ class Engine:
 
     def flush(self, timeout: float) -> bool:
         """Wait for what was dispatched before; from any thread."""
-        return self._wherever(lambda: self._flush(monotonic() + timeout), timeout, False)
+        return self._home.do(lambda: self._flush(monotonic() + timeout), timeout + _KILL_TIMEOUT, False)
 
     def close(self, timeout: float) -> bool:
         """Refuse new events, flush, count what is left as closed; from any thread."""
@@ -310,20 +304,12 @@ class Engine:
             self._voice.never_ended(self._buffer.events + len(self._inbox.events))
         return is_done
 
-    def _wherever(self, work: Callable[[], T], timeout: float, otherwise: T) -> T:
-        if get_ident() == self._home.ident:
-            return work()
-        try:
-            return self._home.call(work, timeout + _KILL_TIMEOUT)
-        except Unreachable:
-            return otherwise
-
     def _finish(self, work: Callable[[], bool], timeout: float) -> bool:
         """Close or drain; what interrupts the wait for it in another thread ends it at home, too."""
         try:
-            return self._wherever(work, timeout + 2 * _KILL_TIMEOUT, False)
+            return self._home.do(work, timeout + 3 * _KILL_TIMEOUT, False)
         except BaseException:
-            self._wherever(self._end, 2 * _KILL_TIMEOUT, None)
+            self._home.do(self._end, 3 * _KILL_TIMEOUT, None)
             raise
 
     def _flush(self, deadline: float, last_attempt: bool = False) -> bool:
@@ -353,7 +339,7 @@ class Engine:
         self._closers += 1
         done = False
         try:
-            done = self._ended or self._flush(deadline - self._kept(deadline), last_attempt=True)
+            done = self._ended or self._flush(deadline - self._kept(deadline - monotonic()), last_attempt=True)
         finally:
             self._closers -= 1
             if done or not self._closers:
@@ -362,7 +348,7 @@ class Engine:
 
     def _drain(self, deadline: float, end: bool) -> bool:
         try:
-            until = deadline - self._kept(deadline)
+            until = deadline - self._kept(self._config.close_timeout)
             self._flush(until, last_attempt=True)
             while self._buffer.events and monotonic() < until and self._home.can_wait():
                 self._flush(until)
@@ -383,7 +369,7 @@ class Engine:
         self._closed = self._ended = True
         try:
             # What is kept for the spool's last commit is not for the hook.
-            kept = self._kept(deadline) if self._buffer.events else 0.0
+            kept = self._kept(deadline - monotonic()) if self._buffer.events else 0.0
             self._senders.stop(max(deadline - kept - monotonic(), 0.0), _KILL_TIMEOUT)
             self._store_the_rest(deadline)
         finally:
@@ -394,9 +380,9 @@ class Engine:
             self._tell_of_the_rest(rest, deadline)
             self._voice.say_the_rest()
 
-    def _kept(self, deadline: float) -> float:
+    def _kept(self, seconds: float) -> float:
         """What of the time to close is kept for the spool, in seconds."""
-        return kept_for_the_end(deadline - monotonic()) if self._spool is not None else 0.0
+        return kept_for_the_end(seconds) if self._spool is not None else 0.0
 
     def _store_the_rest(self, deadline: float) -> None:
         if self._spool is not None and self._home.can_wait():

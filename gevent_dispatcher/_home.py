@@ -74,6 +74,24 @@ class Home:
         for _ in range(len(self._left)):  # what is left meanwhile has a callback of its own
             self._left.popleft()()
 
+    def do(self, work: Callable[[], T], timeout: float, otherwise: T) -> T:
+        """Run a callable at home: in place where the caller is there, else as `call` does it.
+
+        Args:
+            work: may wait.
+            timeout: of another thread's wait, in seconds.
+            otherwise: the result where there was none in time.
+
+        Raises:
+            BaseException: what the callable raised.
+        """
+        if get_ident() == self.ident:
+            return work()
+        try:
+            return self.call(work, timeout)
+        except Unreachable:
+            return otherwise
+
     def call(self, work: Callable[[], T], timeout: float) -> T:
         """Run a callable in a greenlet at home and wait for its result, from another thread.
 

@@ -551,3 +551,26 @@ print(os.waitpid(forked[0], 0)[1])
     output, errors = ended(start(script, collector.url, "unpatched"))
     assert (output, errors) == ("0\n", "")
     assert collector.counts()["unique"] == 6
+
+
+@both
+def test_the_spool_has_its_share_of_the_time_to_close_at_the_end_of_a_process(
+    collector: Collector, patched: str
+) -> None:
+    collector.change(latency=30.0)
+    script = """
+class Slow:
+    def open(self):
+        return self
+    def put(self, requests):
+        gevent.sleep(0.6)
+        print(sum(each.events for each in requests))
+    def receive(self, most, lease):
+        return []
+    def close(self):
+        pass
+dispatcher = GeventEventDispatcher(proxy="", spool=Slow(), close_timeout=3)
+dispatch(7)
+"""
+    output, errors = ended(start(script, collector.url, patched))
+    assert output == "7\n", errors
