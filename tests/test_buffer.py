@@ -581,6 +581,15 @@ def test_the_oldest_are_lent_until_it_is_enough_and_go_next_when_they_come_back(
     assert [batch.number for batch in taken if batch.envelope is us] == [2, 4]
 
 
+def test_one_byte_more_than_a_batch_has_takes_another() -> None:
+    waiting, where = buffer(batch_size=1), envelope()
+    for _ in range(3):
+        waiting.add(encoded(where), at(100.0))
+    (one,) = waiting.lend_oldest(1)
+    waiting.take_back([one])
+    assert len(waiting.lend_oldest(one.size + 1)) == 2
+
+
 def test_what_is_lent_neither_expires_nor_is_sent_and_may_be_settled() -> None:
     waiting, where = buffer(batch_size=1), envelope()
     for _ in range(2):
