@@ -59,18 +59,35 @@ def remembered() -> int:
 
 
 _process = os.getpid(), 0
+# Which process is about to fork.
+_parent = _process
 
 
 def this_process() -> tuple[int, int]:
     """Which process this is: its id, and how many forks led here from the one that imported this.
 
-    The id alone does not tell: it may be that of an ancestor that has ended.
+    The id alone does not tell: it may be that of an ancestor that has ended, or even the parent's, where both are the
+    first of their namespaces.
     """
-    global _process
     pid = os.getpid()
-    if pid != _process[0]:
-        _process = pid, _process[1] + 1
+    return _process if pid == _process[0] else _count(pid)
+
+
+def _count(pid: int) -> tuple[int, int]:
+    global _process
+    _process = pid, _process[1] + 1
     return _process
 
 
-os.register_at_fork(after_in_child=this_process)
+def _before_fork() -> None:
+    global _parent
+    _parent = this_process()
+
+
+def _in_child() -> None:
+    """Count this fork, unless somebody's hook was called before, and it was noticed by the id."""
+    if _process == _parent:
+        _count(os.getpid())
+
+
+os.register_at_fork(before=_before_fork, after_in_child=_in_child)

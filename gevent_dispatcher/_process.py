@@ -25,6 +25,8 @@ _here = this_process()
 # belong to the parent.
 _parked: list[Any] = []
 _exiting = False
+# The priority of the finalizer that runs after all others of a multiprocessing child.
+_LAST = -1_000_000
 # The id of no process.
 _NOBODY = -1
 # Called before anything is drained; dead ones are skipped.
@@ -55,7 +57,8 @@ def _run_at_the_end_of_a_multiprocessing_child() -> None:
     if process is not None and process.parent_process() is not None:
         from multiprocessing.util import Finalize
 
-        Finalize(None, drain_all, exitpriority=0)
+        Finalize(None, _drain_first, exitpriority=0)
+        Finalize(None, _drain_late, exitpriority=_LAST)
 
 
 def _run_at_the_end_of_uwsgi() -> None:
@@ -165,7 +168,7 @@ def _forget_the_parent() -> None:
     global _exiting
     _exiting = False
     _threads.gate.renew()
-    for engine in [each for each in list(_engines) if each.pid != _here[0]]:
+    for engine in list(_engines):
         _parked.append(engine)
         _engines.discard(engine)
         engine.pid = _NOBODY

@@ -219,3 +219,84 @@ os._exit(0)
     program = start(FORKS + RECYCLED + script, collector.url, patched)
     _, errors = ended(program)
     assert program.returncode == 0, errors
+
+
+@both
+def test_a_hook_that_is_called_before_the_pollers_own_may_start_one(collector: Collector, patched: str) -> None:
+    pytest.importorskip("optimizely", reason="needs the SDK")
+    script = """
+from gevent_dispatcher.sdk._polling import GeventPollingConfigManager
+def poller():
+    manager.get_config()
+    return manager._poller()
+started = []
+os.register_at_fork(after_in_child=lambda: started.append(poller()))
+manager = GeventPollingConfigManager(sdk_key="key", url=url, update_interval=60, blocking_timeout=0)
+first = poller()
+def look():
+    assert poller() is started[0] is not first
+    assert started[0].is_alive()
+in_a_child(look)
+os._exit(0)
+"""
+    program = start(FORKS + script, collector.url, patched)
+    _, errors = ended(program)
+    assert program.returncode == 0, errors
+
+
+@both
+def test_a_child_may_have_its_parents_id(collector: Collector, patched: str) -> None:
+    """As where both are the first of their namespaces."""
+    script = """
+os.getpid = lambda: 1
+dispatcher = GeventEventDispatcher(proxy="", flush_interval=5)
+dispatch(1)
+in_a_child(lambda: deliver(2))
+print(dispatcher.stats().pending)
+deliver(4)
+"""
+    output, errors = ended(start(FORKS + script, collector.url, patched))
+    assert (output, errors) == ("1\n", "")
+    assert (collector.counts()["unique"], collector.counts()["duplicated"]) == (7, 0)
+
+
+@both
+def test_a_hook_that_is_called_before_the_queues_own_may_use_the_queue(
+    collector: Collector, patched: str, tmp_path: Path
+) -> None:
+    script = """
+from gevent_dispatcher import SqliteQueue
+from gevent_dispatcher.queues import _thread
+queue = SqliteQueue(sys.argv[3]).open()
+os.register_at_fork(after_in_child=lambda: print(queue.purge(), flush=True))
+queue.purge()
+def use_and_close():
+    assert [guard.process[0] for guard in _thread._guards] == [os.getpid()]
+    queue.close()
+    wait_until(lambda: not _thread._guards)
+in_a_child(use_and_close)
+"""
+    output, errors = ended(start(FORKS + script, collector.url, patched, str(tmp_path / "queue.db")))
+    assert (output, errors) == ("0\n", "")
+
+
+@both
+def test_what_the_last_steps_of_a_multiprocessing_child_dispatch_is_delivered(
+    collector: Collector, patched: str
+) -> None:
+    script = """
+import multiprocessing
+from multiprocessing.util import Finalize
+dispatcher = GeventEventDispatcher(proxy="")
+def work():
+    Finalize(None, dispatch, (2,), exitpriority=0)
+    Finalize(None, dispatch, (4,), exitpriority=-10)
+    dispatch(1)
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join()
+print(child.exitcode)
+"""
+    output, errors = ended(start(script, collector.url, patched))
+    assert (output, errors) == ("0\n", "")
+    assert (collector.counts()["unique"], collector.counts()["duplicated"]) == (7, 0)

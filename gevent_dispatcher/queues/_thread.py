@@ -193,6 +193,7 @@ class Guard:
     """
 
     def __init__(self) -> None:
+        self.process = this_process()
         self._lock = allocate_lock()
         # A lock that is given back and taken again at once is not given to who waits for it: the fork stands here.
         self._turnstile = allocate_lock()
@@ -232,7 +233,7 @@ def _register_fork_hooks() -> None:
     """Once per program; taking the item cannot be torn apart by another thread or a signal."""
     with suppress(IndexError):
         _unregistered.pop()
-        os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_guards.clear)
+        os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
 
 
 def _before_fork() -> None:
@@ -243,6 +244,11 @@ def _before_fork() -> None:
 def _in_parent() -> None:
     for guard in _guards:
         guard.after_fork()
+
+
+def _in_child() -> None:
+    """Somebody's hook may have been called before this, and have started a thread here."""
+    _guards[:] = [guard for guard in _guards if guard.process == this_process()]
 
 
 def check_that_the_caller_may_wait() -> None:
