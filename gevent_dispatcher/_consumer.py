@@ -308,7 +308,9 @@ class Consumer:
 
     def _wait_for_the_end(self, deadline: float) -> None:
         while self._held and monotonic() < deadline:
-            self._changed.listen().wait(max(deadline - monotonic(), 0.0))
+            news = self._changed.listen()
+            self._settlement.check()
+            news.wait(max(deadline - monotonic(), 0.0))
 
     def _give_up(self) -> None:
         for number, ticket in list(self._tickets.items()):

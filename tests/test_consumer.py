@@ -417,6 +417,37 @@ def test_a_consumer_whose_queue_cannot_be_told_because_of_a_mistake_does_not_sta
             consumer.run()
 
 
+def test_a_mistake_of_the_queue_while_the_consumer_stops_is_raised_at_once(
+    queue: OpenQueue, recipe: SqliteQueue
+) -> None:
+    class Mistaken:
+        def open(self) -> Mistaken:
+            return self
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(queue, name)
+
+        def ack(self, receipts: list[str]) -> None:
+            raise ZeroDivisionError("a mistake")
+
+        def close(self) -> None:
+            pass
+
+    mistaken: Any = Mistaken()
+    stopping: list[None] = []
+
+    def stop(visitors: object) -> int:
+        stopping.append(consumer.stop(60))
+        return 204
+
+    with PickyServer(stop) as server:
+        queue.put(requests(server.url, ["a"]))
+        consumer = Consumer(mistaken, destinations=[server.url], proxy="", poll_interval=0.02)
+        with gevent.Timeout(20), pytest.raises(ZeroDivisionError, match="a mistake"):
+            consumer.run()
+    assert stopping
+
+
 def test_until_empty_does_not_wait_for_ever_for_a_queue_that_is_away(queue: OpenQueue) -> None:
     consumer = Consumer(Moody(queue, 1_000), proxy="", poll_interval=0.02)
     with gevent.Timeout(20):
