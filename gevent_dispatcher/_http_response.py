@@ -269,8 +269,9 @@ class Response(Answered, http.client.HTTPResponse):
 
     def _skip_empty_line(self) -> None:
         """One that came behind the last body, beyond its length (RFC 9112, section 2.2, has servers bear the same)."""
-        if self.fp.peek(1)[:1] in (b"\r", b"\n"):
-            self.fp.readline(2)
+        for blank in (b"\r", b"\n"):
+            if self.fp.peek(1)[:1] == blank:
+                self.fp.read(1)
 
 
 def _version(text: str) -> int:

@@ -60,7 +60,8 @@ class Resolver:
     def _run(self, host: str, answer: AsyncResult) -> None:
         try:
             with self._threads:
-                answer.set(_getaddrinfo(host))
+                if answer.linkcount():  # else nobody waits for it any more
+                    answer.set(_getaddrinfo(host))
         except OSError as error:
             answer.set(error)
         except UnicodeError:

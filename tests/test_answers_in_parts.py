@@ -135,6 +135,8 @@ LATE = [
     (b"HTTP/1.1 200 x\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 0\r\n\r\n", b"0\r\n\r\n"),
     (b"HTTP/1.1 200 x\r\nContent-Length: 2\r\n\r\n{}", b"\r\n"),
     (b"HTTP/1.1 204 x\r\n\r\n", b"\r\n"),
+    (b"HTTP/1.1 204 x\r\n\r\n", b"\r"),
+    (b"HTTP/1.1 204 x\r\n\r\n", b"\n"),
 ]
 
 
@@ -148,4 +150,13 @@ def test_what_comes_late_is_not_taken_for_the_next_answer(
         link = opened(read_timeout=5)
         assert post(link, server.url("late")).status == int(first.split()[1])
         assert post(link, server.url("late")) == Answer(202)
+        link.close()
+
+
+def test_an_answer_of_a_version_that_does_not_exist_yet_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    clear_environment(monkeypatch)
+    monkeypatch.setitem(BEHAVIOURS, "later", Late(b"HTTP/4.0 204 x\r\n\r\n", b""))
+    with HostileServer() as server:
+        link = opened(read_timeout=5)
+        assert "unknown version of HTTP" in post(link, server.url("later")).error
         link.close()
