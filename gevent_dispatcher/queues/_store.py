@@ -111,16 +111,18 @@ class Store:
             _roll_back(connection)
 
     def _change(self, connection: sqlite3.Connection, job: Job, task: Task[T], durable: bool) -> T:
-        """Twice, where a shorter log gives a full disk room; the log of a disk that is nearly full is kept short."""
+        """Twice, where a shorter log gives a full disk room; the log of a disk that is nearly full is kept short.
+
+        That is done before: afterwards a caller whose patience ends would not learn that its work was done.
+        """
+        if _disk.is_nearly_full(self._path):
+            _disk.shorten_log(connection)
         try:
-            result = self._transact(connection, job, task, durable)
+            return self._transact(connection, job, task, durable)
         except sqlite3.OperationalError as error:
             if not (_disk.is_full(error) and _disk.shorten_log(connection)):
                 raise
-            result = self._transact(connection, job, task, durable)
-        if _disk.is_nearly_full(self._path):
-            _disk.shorten_log(connection)
-        return result
+        return self._transact(connection, job, task, durable)
 
     def _transact(self, connection: sqlite3.Connection, job: Job, task: Task[T], durable: bool) -> T:
         self._set_durable(connection, durable)
