@@ -95,7 +95,7 @@ class GeventEventDispatcher:
             if engine is None or engine.pid != PID[0]:
                 engine = self._engine_of_this_process()
             return engine.accept(event)
-        except Exception:
+        except Exception:  # pragma: no cover  # at the end of the interpreter, where nothing is measured any more
             if _is_over is not None and not _is_over():  # else a destructor calls, and modules are being taken apart
                 raise
 

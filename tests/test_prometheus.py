@@ -401,6 +401,15 @@ def test_a_worker_whose_port_is_taken_says_so(collector: Collector, tmp_path: Pa
     assert "--metrics-port: [Errno 98] Address already in use" in done.stderr.splitlines()[-1]
 
 
+def test_a_worker_is_told_which_ports_there_are(tmp_path: Path) -> None:
+    with QueueFile(tmp_path / "queue.db") as queue:
+        assert queue.left() == 0
+        done = commands.run("worker", queue.path, "--once", "--metrics-port", 70_000)
+    assert done.returncode == 2
+    assert "--metrics-port: " in done.stderr.splitlines()[-1]
+    assert "65535" in done.stderr.splitlines()[-1]
+
+
 def test_a_worker_without_the_extra_says_which(tmp_path: Path) -> None:
     (tmp_path / "prometheus_client.py").write_text("raise ImportError('absent')", "utf-8")
     command = [sys.executable, "-m", "gevent_dispatcher", "worker", "queue.db", "--metrics-port", "0"]

@@ -13,6 +13,7 @@ from typing import Any
 import botocore.exceptions
 import gevent
 import pytest
+from gevent import monkey
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -181,6 +182,31 @@ def test_the_region_and_the_endpoint_are_those_of_the_url(url: str, region: str,
     assert settings.region_of_url == region
     expected = url.partition("/1/")[0] if endpoint is None else endpoint or None
     assert settings.endpoint == expected
+
+
+def test_calls_that_come_at_once_make_one_client() -> None:
+    lock = monkey.get_original("_thread", "allocate_lock")()
+    lock.acquire()
+    made: list[object] = []
+
+    class Answering:
+        def get_queue_attributes(self, **_: object) -> dict[str, Any]:
+            return {"Attributes": dict.fromkeys(_open._COUNTS, "3")}
+
+        def close(self) -> None:
+            pass
+
+    def make() -> Any:
+        made.append(lock.acquire(True, 10))  # in a native thread
+        return Answering()
+
+    queue = SqsQueue(URL, client=make).open()
+    looks = [gevent.spawn(queue.status) for _ in range(3)]
+    gevent.sleep(0)
+    lock.release()
+    assert [look.get(timeout=10).waiting for look in looks] == [3] * 3
+    assert made == [True]
+    queue.close()
 
 
 def test_making_and_opening_one_does_nothing() -> None:

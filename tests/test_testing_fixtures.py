@@ -71,14 +71,19 @@ def test_an_outage(event_collector):
 """
 
 
-@pytest.mark.parametrize("conftest", [ASKED_FOR, PATCHED], ids=["unpatched", "patched"])
+@pytest.mark.parametrize(
+    ("conftest", "direct"),
+    [(ASKED_FOR, ""), (PATCHED, "example.com"), (PATCHED, "*")],
+    ids=["unpatched", "patched", "all"],
+)
 def test_the_fixtures_work_where_they_are_asked_for(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, conftest: str
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, conftest: str, direct: str
 ) -> None:
     monkeypatch.setenv("DATAFILE", DATAFILE)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # others would only take time
     clear_environment(monkeypatch)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")  # nobody listens there
+    monkeypatch.setenv("NO_PROXY", direct)
     pytester.makeconftest(conftest)
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-W", "error")
