@@ -12,7 +12,16 @@ import pytest
 from gevent.pool import Pool
 
 from gevent_dispatcher import Link
-from tests.hostile import BEHAVIOURS, DOORS, Certificate, HostileServer, Limits, make_certificates, refusing_port
+from tests.hostile import (
+    BEHAVIOURS,
+    DOORS,
+    Certificate,
+    HostileProcess,
+    HostileServer,
+    Limits,
+    make_certificates,
+    refusing_port,
+)
 from tests.links import clear_environment, opened, post
 from tests.waiting import wait_until
 
@@ -107,12 +116,12 @@ def test_nobody_is_there(good: Certificate) -> None:
         leak_nothing([*(partial(tried, url) for url in urls), *proxied])
 
 
-# gevent forgets to close the server's socket whose handshake fails.
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_tls_within_the_tls_of_a_proxy(good: Certificate) -> None:
-    def served(behaviour: str) -> None:
-        origin = HostileServer(default=behaviour, limits=LIMITS, certificate=good)
-        with origin as server, HostileServer(default="tunnel", limits=LIMITS, certificate=good) as proxy:
-            tried(server.url(), proxy=proxy.url())
+    """The servers are in other processes: gevent forgets to close a server's socket whose handshake fails."""
+    origin = HostileProcess(certificate=good, seconds=2)
+    with origin as server, HostileProcess(default="tunnel", certificate=good, seconds=2) as proxy:
 
-    leak_nothing([partial(served, behaviour) for behaviour in ("status/204", "stale", "reset_within", "blackhole")])
+        def served(behaviour: str) -> None:
+            tried(server.url(behaviour), proxy=proxy.url())
+
+        leak_nothing([partial(served, behaviour) for behaviour in ("status/204", "stale", "reset_within", "blackhole")])
