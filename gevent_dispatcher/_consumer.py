@@ -214,6 +214,15 @@ class Consumer:
         for helper in (*self._helpers, *(self._receivers.greenlets if self._receivers else ())):
             end_at_once(helper)
 
+    def leave_behind(self) -> None:
+        """Its hub was destroyed: what it holds comes again after its lease. Starts nothing, and does not wait."""
+        self._is_abandoned = self._is_stopping = True
+        for helper in (*self._helpers, *(self._receivers.greenlets if self._receivers else ())):
+            helper.parent = get_hub()  # see `Senders.move`
+        if self._senders is not None:
+            self._senders.move()
+            self._senders.stop(0.0, 0.0)
+
     def stats(self) -> ConsumerStats:
         """What has become of the messages so far."""
         return self._counters.snapshot(self._held, self._sent.requests, self._sent.retries, self._buffer.splits)

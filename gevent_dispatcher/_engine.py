@@ -83,10 +83,14 @@ class Engine:
         self._flushes = Flushes()
         self._spool: Spool | None = None
         if config.spool is not None:
-            self._spool = Spool(config, transport, self._buffer, self._inside, self._account, self._tell, self._voice)
+            self._spool = Spool(
+                config, transport, self._buffer, self._inside, self._account, self._tell, self._voice, self._settle_in
+            )
         rescue = self._spool.rescue if self._spool else rescue_nothing
         self._senders = Senders(
-            config, transport, home, self._buffer, self._inside, self._counters, self._voice, self._account, rescue
+            *(config, transport, home, self._buffer, self._inside, self._counters, self._voice, self._account),
+            rescue=rescue,
+            settle_in=self._settle_in,
         )
         self._had_last_attempt = False
         self._exit_seconds = config.close_timeout
@@ -202,11 +206,19 @@ class Engine:
             self._home.hub.loop.run_callback(self._attend_now)
 
     def _settle_in(self) -> None:
-        """Where somebody has destroyed the hub, and goes on with another; what was under way is counted at the end."""
+        """Where somebody has destroyed the hub, and goes on with another; what was under way there is sent again.
+
+        Nothing tells of it: it is seen when a batch is opened or closed, or at a flush, or at the end. A batch that was
+        open then waits for that, too.
+        """
         if self._home.is_gone():
             self._home.renew()
             self._is_attending = False
+            if self._spool is not None:
+                self._spool.move()
             self._senders.move()
+            self._watch.move()
+            self._attend()
 
     def _attend_now(self) -> None:
         self._is_attending = False

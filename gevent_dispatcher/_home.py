@@ -53,7 +53,8 @@ class Home:
 
     def renew(self) -> None:
         """Live on with the caller's hub, in place of the one that is gone."""
-        self.hub = get_hub()
+        gone, self.hub = self.hub, get_hub()
+        gone.parent = self.hub  # its loop may be kept: what wakes there, and waits or ends, would fall upon the program
         self.hub.loop.run_callback(self._run_left)
 
     def can_wait(self) -> bool:

@@ -42,6 +42,7 @@ class Senders:
         voice: what is said.
         account: closes the account of a batch; must not switch.
         rescue: takes over a batch whose time is up, if it can; must not switch.
+        settle_in: calls `move` if somebody has destroyed the hub; must not switch.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Senders:
         voice: Voice,
         account: Callable[[End], None],
         rescue: Callable[[Batch], bool] = rescue_nothing,
+        settle_in: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._transport = transport
@@ -65,7 +67,9 @@ class Senders:
         self._voice = voice
         self._account = account
         self._policy = Policy(config, buffer, random.uniform, rescue)
+        self._settle_in = settle_in
         self._pool = Pool(config.pool_size)
+        self._under_way: set[Batch] = set()
         self._fresh: Any = None  # a sender that was started and has not run yet
         self._link: Link | None = None
         self._opening = BoundedSemaphore(1)
@@ -90,13 +94,14 @@ class Senders:
     def start_one(self) -> None:
         """Add one sender, unless one is about to look anyway or all slots are taken: the next to end looks again."""
         if self._fresh is None and not self._ended and not self._pool.full():
-            sender = gevent.Greenlet(self._send_due)
+            sender = gevent.Greenlet(self._send_due, self._pool)
             self._fresh = sender
             self._pool.start(sender, blocking=False)
             sender.rawlink(self._sender_ended)
 
     def _sender_ended(self, sender: Any) -> None:
         with self._inside:
+            self._settle_in()
             if sender is self._fresh:
                 self._fresh = None
             self.attend()
@@ -119,12 +124,20 @@ class Senders:
             gevent.joinall(others, timeout=kill_timeout)
 
     def move(self) -> None:
-        """To another hub: what belongs to the one that was destroyed can be used no more, and not be closed either."""
-        self._left_behind.append((self._link, self._pool, self._timer, self._fresh))
-        self._pool = Pool(self._config.pool_size)
-        self._link = self._timer = self._fresh = None
+        """To another hub: what belongs to the one that was destroyed can be used no more, and not be closed either.
+
+        What was under way goes again. It may have arrived: the Event API recognises its uuids.
+        """
+        for each in {*self._pool, *self._tellers}:  # its loop may be kept: what a timeout wakes there must end well
+            each.parent = gevent.get_hub()
+        self._left_behind.append((self._link, self._pool, self._timer, self._fresh, self._tellers))
+        self._pool, self._tellers = Pool(self._config.pool_size), set()
+        self._link = self._timer = self._fresh = self._teller = None
         self._timer_due = float("inf")
         self._opening = BoundedSemaphore(1)
+        under_way, self._under_way = self._under_way, set()
+        for batch in sorted(under_way, key=lambda each: each.number, reverse=True):
+            self._buffer.return_unsent(batch)
 
     def close(self) -> None:
         """Give back the transport's sockets and files."""
@@ -159,6 +172,7 @@ class Senders:
     def _time_has_come(self) -> None:
         # The mark goes first: a timer may fire slightly early, and must then be armed again.
         with self._inside:
+            self._settle_in()
             self._disarm()
             over = self._expire(monotonic())
             for end in over:
@@ -178,36 +192,53 @@ class Senders:
 
     # -- a sender: the only one that waits -----------------------------------------------------------------------------
 
-    def _send_due(self) -> None:
-        self._fresh = None
+    def _send_due(self, pool: Pool) -> None:
+        if pool is self._pool:
+            self._fresh = None
         while True:
             self._voice.drops(self._counters.dropped)
-            batch = self._take()
+            batch = self._take(pool)
             if batch is None:
                 return
-            self._send(batch)
+            self._send(batch, pool)
 
-    def _take(self) -> Batch | None:
+    def _take(self, pool: Pool) -> Batch | None:
         with self._inside:
-            if self._ended:
+            self._settle_in()
+            if self._has_lost(pool):
                 return None
             now = monotonic()
             batch = self._buffer.take(now)
-            if batch is not None and self._buffer.is_due(now):
-                self.start_one()  # one more, now that this one is busy too
+            if batch is not None:
+                self._under_way.add(batch)
+                if self._buffer.is_due(now):
+                    self.start_one()  # one more, now that this one is busy too
             return batch
 
-    def _send(self, batch: Batch) -> None:
+    def _has_lost(self, pool: Pool) -> bool:
+        """Whether what the senders of a pool had is theirs no more: counted as closed, or sent on another hub."""
+        return self._ended or pool is not self._pool
+
+    def _send(self, batch: Batch, pool: Pool) -> None:
         batch.attempts += 1
         self._counters.requests += 1
         self._counters.retries += batch.attempts > 1
         try:
             answer = self._exchange(batch)
         except BaseException:  # killed, or a stranger's timeout: the events are still ours
-            self._give_back(batch)
+            self._give_back(batch, pool)
             raise
-        if not self._ended:  # else it was counted as closed while this sender was still on its way out
+        if self._has_back(batch, pool):
             self._conclude(batch, answer)
+
+    def _has_back(self, batch: Batch, pool: Pool) -> bool:
+        """Whether a batch that was sent is still the sender's, who goes on with what became of it."""
+        with self._inside:
+            self._settle_in()
+            if self._has_lost(pool):
+                return False
+            self._under_way.discard(batch)
+            return True
 
     def _exchange(self, batch: Batch) -> Answer:
         try:
@@ -231,9 +262,10 @@ class Senders:
                 self._voice.findings()
             return self._link
 
-    def _give_back(self, batch: Batch) -> None:
+    def _give_back(self, batch: Batch, pool: Pool) -> None:
         with self._inside:
-            if not self._ended:
+            if not self._has_lost(pool):
+                self._under_way.discard(batch)
                 self._buffer.return_unsent(batch)
 
     # -- what an answer leads to ---------------------------------------------------------------------------------------

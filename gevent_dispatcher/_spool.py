@@ -74,6 +74,7 @@ class Spool:
         account: counts the events of a batch that has ended; must not switch.
         tell: tells the hook of them; may wait.
         voice: what is said.
+        settle_in: calls `move` if somebody has destroyed the hub; must not switch.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Spool:
         account: Callable[[End], None],
         tell: Callable[[list[End]], None],
         voice: Voice,
+        settle_in: Callable[[], None],
     ) -> None:
         place = config.spool
         self._path = os.path.abspath(place) if isinstance(place, (str, os.PathLike)) else None
@@ -95,8 +97,11 @@ class Spool:
         self._inside = inside
         self._account = account
         self._tell = tell
+        self._settle_in = settle_in
         self._opened: OpenQueue | None = None
         self._expired: list[Batch] = []
+        self._expired_in_hand: list[Batch] = []
+        self._oldest_in_hand: list[Batch] = []
         self._storing: Any = None
         self._reading: Any = None
         self._reading_due = 0.0
@@ -107,6 +112,7 @@ class Spool:
         self._away_until = 0.0
         self._is_ended = False
         self._voice = voice
+        self._left_behind: list[object] = []
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -121,9 +127,12 @@ class Spool:
             return False
         self._buffer.lend(batch)
         self._expired.append(batch)
-        if self._storing is None:
-            self._storing = gevent.spawn(self._store_until_roomy)
+        self._see_to_the_expired()
         return True
+
+    def _see_to_the_expired(self) -> None:
+        if self._expired and self._storing is None:
+            self._storing = gevent.spawn(self._store_until_roomy)
 
     def _is_crowded(self, share: float) -> bool:
         config, buffer = self._config, self._buffer
@@ -137,13 +146,16 @@ class Spool:
             while self._store_expired() or self._store_oldest():
                 pass
         finally:
-            self._storing = None
+            if self._storing is gevent.getcurrent():
+                self._storing = None
 
     def _store_expired(self) -> bool:
         batches, self._expired = self._expired, []
         if not batches:
             return False
+        self._expired_in_hand = batches
         lost = self._store(batches)
+        self._expired_in_hand = []
         self._end(lost, Outcome.DROPPED, _stats.EXPIRED, _OUT_OF_TIME)
         return True
 
@@ -151,11 +163,12 @@ class Spool:
         if self._is_ended or not self._is_crowded(_ROOMY) or self._is_away():
             return False
         with self._inside:
-            batches = self._buffer.lend_oldest(_PORTION)
+            self._oldest_in_hand = batches = self._buffer.lend_oldest(_PORTION)
         if not batches:
             return False
         left = self._store(batches)
         with self._inside:
+            self._oldest_in_hand = []
             self._buffer.take_back(left)
         return not left
 
@@ -190,11 +203,15 @@ class Spool:
     def _put(self, batches: list[Batch]) -> None:
         if self._opened is None:
             self._opened = self._queue.open()
+        opened = self._opened
         refusals: dict[int, Refusal] = {}
         try:
-            self._opened.put([batch.request() for batch in batches])
+            opened.put([batch.request() for batch in batches])
         except QueueRefused as error:
             refusals = error.refusals
+        finally:
+            if self._opened is not opened:  # left behind, and what it had in hand was taken from it
+                raise gevent.GreenletExit
         self._end_some(batches, set(range(len(batches))) - refusals.keys(), refusals)
 
     def _end_some(self, batches: list[Batch], stored: Collection[int], refusals: Mapping[int, Refusal]) -> None:
@@ -248,17 +265,30 @@ class Spool:
         self._reading = gevent.spawn_later(seconds, self._read)
 
     def _read(self) -> None:
+        with self._inside:
+            self._settle_in()
+        current = gevent.getcurrent()
+        if self._reading is not current:  # left behind
+            return
         self._next_look = monotonic() + _INTERVAL
         try:
-            # Nothing was ever spooled where there is no file, and none must be made.
-            self._holds = (self._path is None or os.path.exists(self._path)) and not self._is_emptied()
-        except QueueError as error:
-            self._say_unread(error)
+            holds = self._has_more()
         finally:
+            if self._reading is not current:  # left behind meanwhile
+                raise gevent.GreenletExit
             self._reading = self._consumer = None
-        if self._holds:
+        self._holds = holds
+        if holds:
             self._look_in(self._pause)
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    def _has_more(self) -> bool:
+        try:
+            # Nothing was ever spooled where there is no file, and none must be made.
+            return (self._path is None or os.path.exists(self._path)) and not self._is_emptied()
+        except QueueError as error:
+            self._say_unread(error)
+            return self._holds
 
     def _say_unread(self, error: QueueError) -> None:
         times = self._voice.repeats.count("spool_not_read", monotonic())
@@ -287,6 +317,24 @@ class Spool:
         consumer.speak_through(self._voice)
         consumer.run(until_empty=True)
         return not consumer.stats().released
+
+    def move(self) -> None:
+        """To another hub; see `Senders.move`. What was in hand may have been stored, and comes to no harm twice."""
+        for each in (self._storing, self._reading):
+            if each is not None:
+                each.parent = gevent.get_hub()
+        if self._consumer is not None:
+            self._consumer.leave_behind()
+        self._left_behind.append((self._opened, self._storing, self._reading, self._consumer))
+        self._opened = self._storing = self._reading = self._consumer = None
+        oldest, self._oldest_in_hand = self._oldest_in_hand, []
+        self._buffer.take_back([batch for batch in oldest if not batch.is_settled])
+        expired, self._expired_in_hand = self._expired_in_hand, []
+        self._expired[:0] = [batch for batch in expired if not batch.is_settled]
+        if not self._is_ended:
+            self._see_to_the_expired()
+        if self._holds:
+            self._look_in(self._pause)
 
     def abandon(self) -> None:
         """In a fork's child, before its hub runs: all of this belongs to the parent. Cheap, and starts nothing."""

@@ -70,6 +70,7 @@ class Watch:
         self._reporter: Any = None
         self._repeats = repeats
         self._teller: Any = None  # the greenlet that is telling
+        self._left_behind: list[object] = []
 
     @property
     def is_watched(self) -> bool:
@@ -91,12 +92,14 @@ class Watch:
 
     def _report(self) -> None:
         """Tell them again and again while something is pending: what is pending will change."""
+        current = gevent.getcurrent()
         try:
-            while self._is_news or self._is_busy():
+            while self._reporter is current and (self._is_news or self._is_busy()):
                 self.tell()
                 gevent.sleep(_INTERVAL, ref=False)
         finally:
-            self._reporter = None
+            if self._reporter is current:
+                self._reporter = None
 
     def tell(self) -> None:
         """Tell them now, as at the end.
@@ -111,7 +114,8 @@ class Watch:
             try:
                 self._tell()
             finally:
-                self._teller = None
+                if self._teller is current:
+                    self._teller = None
 
     def _tell(self) -> None:
         settled = list(self._settled)
@@ -137,6 +141,13 @@ class Watch:
         self.tell()
         if self._reporter is not None:
             self._reporter.kill(block=False)
+
+    def move(self) -> None:
+        """To another hub; see `Senders.move`. The next change has them told there."""
+        if self._reporter is not None:
+            self._reporter.parent = gevent.get_hub()
+        self._left_behind.append(self._reporter)
+        self._reporter = self._teller = None
 
     def abandon(self) -> None:
         """In a fork's child, before its hub runs: what the parent's loop has queued must not tell anybody either."""

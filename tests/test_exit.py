@@ -317,6 +317,230 @@ if {bool(argument)}:
     assert collector.counts()["unique"] == before.count("dispatch(") + 2 * bool(argument)
 
 
+ENDPOINT = """
+from gevent_dispatcher import Answer, SqliteQueue, _spool
+
+class Endpoint:
+    hangs, takes, taken = False, True, 0
+    def open(self, connections):
+        return self
+    def send(self, request):
+        if self.hangs:
+            gevent.sleep(60)
+        self.taken += request.events * self.takes
+        return Answer(204 if self.takes else 503)
+    def close(self):
+        pass
+
+class Slow(SqliteQueue):  # it does not store on the first hub
+    is_putting = was_read = False
+    def open(self):
+        opened = super().open()
+        put, close = opened.put, opened.close
+        def put_slowly(requests):
+            if gevent.get_hub() is hub:
+                self.is_putting = True
+                gevent.sleep(60)
+            put(requests)
+        def close_and_say_so():
+            close()
+            self.was_read = True
+        opened.put, opened.close = put_slowly, close_and_say_so
+        return opened
+
+endpoint, hub = Endpoint(), gevent.get_hub()
+_spool._INTERVAL = 0.2
+
+def make(**settings):
+    return GeventEventDispatcher(**{
+        "transport": endpoint, "flush_interval": 0.01, "backoff_base": 0.01, "backoff_max": 0.05, "close_timeout": 1,
+        **settings
+    })
+
+def pending():
+    return dispatcher.stats().pending
+
+"""
+
+destroyed = pytest.mark.parametrize("argument", ["", "destroy_loop=True"])
+
+
+def complaints(errors: str) -> str:
+    """What a program complained of, but for what gevent says of waits that a destroyed hub left on a loop it kept."""
+    lines = errors.split("\n")
+    for number, line in enumerate(lines):
+        if line.startswith("AssertionError: Can only use Waiter.switch method from the Hub greenlet"):
+            lines[number - 2 : number + 3] = [""] * 5
+    return "\n".join(line for line in lines if line)
+
+
+def hub_destroyer(script: str, *arguments: str) -> str:
+    """What a program complained of that ended well."""
+    program = start(ENDPOINT + script, "http://127.0.0.1:9", "patched", *arguments)
+    printed, errors = ended(program)
+    assert (printed, program.returncode) == ("done\n", 0), errors
+    return complaints(errors)
+
+
+@destroyed
+def test_what_was_under_way_when_a_hub_is_destroyed_goes_again_on_the_next(argument: str) -> None:
+    script = f"""
+dispatcher, endpoint.hangs = make(pool_size=3), True
+for port in range(3):
+    dispatcher.dispatch_event(log_event(f"http://127.0.0.1:{{port + 1}}"))
+wait_until(lambda: dispatcher.stats().requests == 3)
+hub.destroy({argument})
+endpoint.hangs = False
+dispatch(1)
+assert dispatcher.flush(10)
+assert (endpoint.taken, dispatcher.stats().delivered, dispatcher.stats().requests) == (4, 4, 7)
+print("done")
+"""
+    assert hub_destroyer(script) == ""
+
+
+@destroyed
+def test_what_a_timeout_wakes_of_a_destroyed_hub_ends_and_harms_nobody(collector: Collector, argument: str) -> None:
+    script = f"""
+import socket
+several = [socket.socket() for _ in range(2)]
+dispatcher = GeventEventDispatcher(
+    proxy="", pool_size=2, read_timeout=0.2, flush_interval=0.01, backoff_base=0.01, backoff_max=0.05, close_timeout=0.3
+)
+for each in several:  # it lets connect, and says nothing
+    each.bind(("127.0.0.1", 0))
+    each.listen()
+    dispatcher.dispatch_event(log_event("http://127.0.0.1:%d" % each.getsockname()[1]))
+wait_until(lambda: dispatcher.stats().requests == 2)
+gevent.get_hub().destroy({argument})
+dispatch(3)
+wait_until(lambda: dispatcher.stats().delivered == 3)
+wait_until(lambda: dispatcher.stats().requests >= 6)
+"""
+    program = start(script, collector.url, "patched")
+    _, errors = ended(program)
+    assert "2 events dropped as closed" in errors
+    assert "Traceback" not in complaints(errors)
+    assert "handler failed" not in errors
+    assert (program.returncode, collector.counts()["unique"]) == (0, 3)
+
+
+def test_what_a_timeout_wakes_of_a_destroyed_hub_is_the_first_to_see_it(collector: Collector) -> None:
+    collector.change(latency=30.0)
+    script = """
+dispatcher = GeventEventDispatcher(proxy="", read_timeout=0.2, backoff_base=0.01, backoff_max=0.05, close_timeout=0.1)
+dispatch(1)
+dispatcher.flush(0)
+wait_until(lambda: dispatcher.stats().requests == 1)
+gevent.get_hub().destroy()
+wait_until(lambda: dispatcher.stats().requests >= 3)
+"""
+    program = start(script, collector.url, "patched")
+    _, errors = ended(program)
+    assert "1 events dropped as closed" in errors
+    assert "Traceback" not in complaints(errors)
+    assert "handler failed" not in errors
+    assert program.returncode == 0
+
+
+def test_the_timer_of_a_destroyed_hub_may_go_off_on_the_loop_that_it_kept() -> None:
+    script = """
+dispatcher = make(flush_interval=0.1)
+dispatch(1)
+gevent.sleep(0)
+assert pending() == 1
+hub.destroy()
+wait_until(lambda: endpoint.taken == 1)
+print("done")
+"""
+    assert hub_destroyer(script) == ""
+
+
+@pytest.mark.parametrize(("argument", "dispatched"), [("", 0), ("", 1), ("destroy_loop=True", 1)])
+def test_a_spool_is_read_although_the_hub_was_destroyed(tmp_path: Path, argument: str, dispatched: int) -> None:
+    script = f"""
+dispatcher = make(spool=sys.argv[3], buffer_events=40, batch_size=1)
+endpoint.takes = False
+dispatch(35)
+wait_until(lambda: dispatcher.stats().spooled and pending() <= 20)
+hub.destroy({argument})
+endpoint.takes = True
+dispatch({dispatched})
+wait_until(lambda: endpoint.taken == 35 + {dispatched})
+print("done")
+"""
+    assert "handler failed" not in hub_destroyer(script, str(tmp_path / "spool.db"))
+
+
+@destroyed
+@pytest.mark.parametrize("settings", ["buffer_events=4", "delivery_timeout=0.1"])
+def test_what_was_being_stored_when_a_hub_is_destroyed_is_not_lost(
+    tmp_path: Path, settings: str, argument: str
+) -> None:
+    script = f"""
+queue = Slow(sys.argv[3])
+dispatcher = make(spool=queue, batch_size=1, {settings})
+dispatch(1)
+wait_until(lambda: queue.was_read and not pending())
+endpoint.takes = False
+dispatch(3)
+wait_until(lambda: queue.is_putting)
+hub.destroy({argument})
+dispatch(1)
+wait_until(lambda: dispatcher.stats().spooled)
+endpoint.takes = True
+wait_until(lambda: endpoint.taken == 5)
+assert (pending(), sum(dispatcher.stats().dropped.values())) == (0, 0)
+print("done")
+"""
+    assert "handler failed" not in hub_destroyer(script, str(tmp_path / "spool.db"))
+
+
+@destroyed
+def test_observers_are_told_although_the_hub_was_destroyed(argument: str) -> None:
+    script = f"""
+class Observer:
+    delivered = 0
+    def report(self, settled):
+        self.delivered += sum(each.events for each in settled)
+dispatcher, observer = make(), Observer()
+dispatcher.observe(observer)
+dispatch(1)
+wait_until(lambda: observer.delivered == 1)
+hub.destroy({argument})
+for number in (2, 3):
+    dispatch(1)
+    wait_until(lambda: observer.delivered == number)
+print("done")
+"""
+    assert hub_destroyer(script) == ""
+
+
+@destroyed
+def test_a_hook_that_waits_on_a_destroyed_hub_does_not_keep_the_end_from_its_spool(
+    tmp_path: Path, argument: str
+) -> None:
+    script = f"""
+heard = []
+def hook(delivery):
+    heard.append(delivery)
+    if len(heard) == 1:
+        gevent.sleep(60)
+dispatcher = make(spool=sys.argv[3], on_delivery=hook, close_timeout=3)
+dispatch(1)
+wait_until(lambda: heard)
+hub.destroy({argument})
+endpoint.takes = False
+dispatch(2)
+started = time.monotonic()
+assert not dispatcher.close(1)
+assert (dispatcher.stats().spooled, pending()) == (2, 0)
+assert time.monotonic() - started < 3
+print("done")
+"""
+    assert "Traceback" not in hub_destroyer(script, str(tmp_path / "spool.db"))
+
+
 @both
 def test_several_dispatchers_share_the_time_at_the_end(collector: Collector, patched: str) -> None:
     collector.change(latency=30.0)
