@@ -193,6 +193,8 @@ class Senders:
     # -- a sender: the only one that waits -----------------------------------------------------------------------------
 
     def _send_due(self, pool: Pool) -> None:
+        with self._inside:
+            self._settle_in()
         if pool is self._pool:
             self._fresh = None
         while True:
@@ -204,7 +206,6 @@ class Senders:
 
     def _take(self, pool: Pool) -> Batch | None:
         with self._inside:
-            self._settle_in()
             if self._has_lost(pool):
                 return None
             now = monotonic()
