@@ -645,6 +645,20 @@ def test_close_counts_what_it_could_not_send_and_says_so_in_one_line(
     assert [record.getMessage() for record in caplog.records] == ["7 events dropped as closed: not sent before the end"]
 
 
+def test_close_in_a_callback_of_the_hub_goes_on_beside_it(make: Maker) -> None:
+    gate = gevent.event.Event()
+    dispatcher = make(transport=FakeTransport(before=lambda _: gate.wait(60)))
+    answers: list[bool] = []
+    dispatcher.dispatch_event(log_event(URL))
+    gevent.get_hub().loop.run_callback(lambda: answers.append(dispatcher.close(10)))
+    wait_until(lambda: answers)
+    dispatcher.dispatch_event(log_event(URL))
+    gate.set()
+    wait_until(lambda: not dispatcher.stats().pending)
+    assert answers == [False]
+    assert (dispatcher.stats().delivered, dispatcher.stats().dropped["closed"]) == (1, 1)
+
+
 @pytest.mark.parametrize("exit_", [SystemExit, greenlet.GreenletExit, KeyboardInterrupt])
 def test_an_exit_raised_inside_close_comes_out_of_it_after_the_count(make: Maker, exit_: type[BaseException]) -> None:
     blocked = gevent.event.Event()

@@ -88,6 +88,12 @@ def test_nothing_is_smuggled_into_a_request(name: str, value: Any, why: str) -> 
         decode(record._replace(envelope=json.dumps(parts)))
 
 
+@pytest.mark.parametrize("body", ["{}", 7, 0.5])
+def test_a_body_that_became_something_else_is_refused(body: Any) -> None:
+    with pytest.raises(ValueError, match="its body is not bytes"):
+        decode(encode(request())._replace(body=body))
+
+
 @given(st.integers(0, LARGEST), st.integers(0, LARGEST))
 def test_a_receipt_comes_back_as_it_was(id: int, token: int) -> None:
     assert parse(str(Receipt(id, token))) == Receipt(id, token)
