@@ -473,6 +473,35 @@ print("done")
 
 
 @destroyed
+def test_who_reads_the_spool_when_a_hub_is_destroyed_is_left_with_what_was_read(tmp_path: Path, argument: str) -> None:
+    """Its messages come again when their leases have ended."""
+    script = f"""
+class Choking(Endpoint):
+    def send(self, request):
+        self.hangs = self.takes and self.taken > 0 and gevent.get_hub() is hub
+        return super().send(request)
+
+endpoint, queue = Choking(), SqliteQueue(sys.argv[3])
+dispatcher = make(transport=endpoint, spool=queue, buffer_events=4, batch_size=1)
+endpoint.takes = False
+dispatch(4)
+wait_until(lambda: dispatcher.stats().spooled and pending() <= 3)
+endpoint.takes = True
+looked_at = queue.open()
+dispatch(1)
+wait_until(lambda: looked_at.status().leased)
+hub.destroy({argument})
+dispatch(2)
+wait_until(lambda: not pending())
+stats = dispatcher.stats()
+assert stats.dispatched == stats.delivered + stats.spooled == 7
+assert looked_at.status().leased, looked_at.status()
+print("done")
+"""
+    assert "handler failed" not in hub_destroyer(script, str(tmp_path / "spool.db"))
+
+
+@destroyed
 @pytest.mark.parametrize("settings", ["buffer_events=4", "delivery_timeout=0.1"])
 def test_what_was_being_stored_when_a_hub_is_destroyed_is_not_lost(
     tmp_path: Path, settings: str, argument: str
