@@ -109,6 +109,7 @@ class Spool:
         self._next_look = 0.0
         self._pause = _INTERVAL
         self._holds = False  # as far as is known
+        self._was_put = False  # since the last look at it began
         self._away_until = 0.0
         self._is_ended = False
         self._voice = voice
@@ -216,6 +217,7 @@ class Spool:
 
     def _end_some(self, batches: list[Batch], stored: Collection[int], refusals: Mapping[int, Refusal]) -> None:
         """End those that were stored, and those that never will be, by their positions."""
+        self._was_put = self._was_put or bool(stored)
         self._holds = self._holds or bool(stored)
         self._look_in(self._pause)
         self._end([batches[at] for at in sorted(stored)], Outcome.SPOOLED, "", _STORED)
@@ -271,14 +273,15 @@ class Spool:
         if self._reading is not current:  # left behind
             return
         self._next_look = monotonic() + _INTERVAL
+        self._was_put = False
         try:
             holds = self._has_more()
         finally:
             if self._reading is not current:  # left behind meanwhile
                 raise gevent.GreenletExit
             self._reading = self._consumer = None
-        self._holds = holds
-        if holds:
+        self._holds = holds or self._was_put
+        if self._holds:
             self._look_in(self._pause)
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 

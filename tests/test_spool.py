@@ -402,6 +402,34 @@ class Slow(Own):
         super().put(requests)
 
 
+class LookedAt(Own):
+    """Seems empty; a first look takes as long as the gate is shut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = Event()
+        self.looks = 0
+
+    def receive(self, most: int, lease: float) -> list[Any]:
+        self.looks += 1
+        self.gate.wait()
+        return []
+
+
+def test_what_is_put_while_a_look_ends_is_looked_for_again(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_spool, "_INTERVAL", 0.01)
+    spool = LookedAt()
+    with refusing_port() as port:
+        dispatcher = make(spool=spool, buffer_events=4, batch_size=1)
+        dispatch(dispatcher, f"http://127.0.0.1:{port}/", names(1))
+        wait_until(lambda: spool.looks)
+        dispatch(dispatcher, f"http://127.0.0.1:{port}/", names(3))
+        wait_until(lambda: spool.requests)
+        assert spool.looks == 1
+        spool.gate.set()
+        wait_until(lambda: spool.looks > 1)
+
+
 class Stuck:
     """A transport that sends nothing before the end, and hears of the end then.
 
