@@ -392,24 +392,31 @@ def test_what_a_queue_should_not_raise_is_for_whoever_runs_the_consumer() -> Non
         Consumer(broken, proxy="").run()
 
 
+class Mistaken:
+    """A queue of which one call raises what none should raise; a recipe and an opened queue in one."""
+
+    def __init__(self, queue: OpenQueue, call: str) -> None:
+        self._queue = queue
+        self._call = call
+
+    def open(self) -> Any:
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return self._fail if name == self._call else getattr(self._queue, name)
+
+    def _fail(self, *_: object) -> None:
+        raise ZeroDivisionError("a mistake")
+
+    def close(self) -> None:
+        pass
+
+
 @pytest.mark.parametrize("call", ["ack", "extend"])
 def test_a_consumer_whose_queue_cannot_be_told_because_of_a_mistake_does_not_stand_still(
-    queue: OpenQueue, recipe: SqliteQueue, call: str
+    queue: OpenQueue, call: str
 ) -> None:
-    class Mistaken:
-        def open(self) -> Mistaken:
-            return self
-
-        def __getattr__(self, name: str) -> Any:
-            return self._fail if name == call else getattr(queue, name)
-
-        def _fail(self, *_: object) -> None:
-            raise ZeroDivisionError("a mistake")
-
-        def close(self) -> None:
-            pass
-
-    mistaken: Any = Mistaken()
+    mistaken: Any = Mistaken(queue, call)
     with PickyServer(lambda visitors: 204 if call == "ack" else 503) as server:
         queue.put(requests(server.url, ["a"]))
         consumer = Consumer(mistaken, destinations=[server.url], proxy="", poll_interval=0.02, lease=1)
@@ -417,23 +424,8 @@ def test_a_consumer_whose_queue_cannot_be_told_because_of_a_mistake_does_not_sta
             consumer.run()
 
 
-def test_a_mistake_of_the_queue_while_the_consumer_stops_is_raised_at_once(
-    queue: OpenQueue, recipe: SqliteQueue
-) -> None:
-    class Mistaken:
-        def open(self) -> Mistaken:
-            return self
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(queue, name)
-
-        def ack(self, receipts: list[str]) -> None:
-            raise ZeroDivisionError("a mistake")
-
-        def close(self) -> None:
-            pass
-
-    mistaken: Any = Mistaken()
+def test_a_mistake_of_the_queue_while_the_consumer_stops_is_raised_at_once(queue: OpenQueue) -> None:
+    mistaken: Any = Mistaken(queue, "ack")
     stopping: list[None] = []
 
     def stop(visitors: object) -> int:
